@@ -1,0 +1,3 @@
+"""Tradu: a production line that translates large document sets."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,52 @@
+"""What an engine is, and what the registry knows about a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One loadable set of weights or rules, for one language pair (an entry of include/models.yaml)."""
+
+    name: str
+    version: str
+    engine: str
+    tier: str
+    source: str
+    target: str
+    licence: str
+    memory_mb: int
+    cpu_seconds_per_million_chars: float
+    """Measured on one core; estimates and costs are computed from it."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What the engine needs to find the model: mode name, folder, package."""
+
+    @property
+    def identity(self) -> str:
+        """Name and version, as stored with every segment."""
+        return f"{self.name}@{self.version}"
+
+
+Route = tuple[Model, ...]
+"""One model, or several through pivot languages, that together lead from source to target."""
+
+
+class Engine(Protocol):
+    """A loaded model. Used by one thread at a time; made, used and closed in the same thread."""
+
+    def translate(self, texts: Sequence[str]) -> list[str]:
+        """Translate each text (coded text: private-use characters are inline codes and come back unchanged).
+
+        A text's translation does not depend on the others in the call.
+
+        Raises:
+            ModelError: the engine failed; no text of the call was translated.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back processes and memory. May be called twice."""
+        ...
