@@ -1,0 +1,1 @@
+"""The local stack: PostgreSQL, Airflow and Dask as supervised processes of one machine."""
