@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     landing_url: str | None = Field(None, description="fsspec URI of the landing prefix that `tradu_nightly` reads. Unset: `<store>/landing`.")
     sources: tuple[str, ...] = Field((), description="URI prefixes that jobs may read documents from, besides the store's own `uploads/` and the landing prefix. JSON list.")
     dask_scheduler: str = Field("tcp://127.0.0.1:8786", description="Address of the Dask scheduler.")
+    dask_dashboard_port: int = Field(8787, description="Port of the Dask scheduler's dashboard and metrics, on 127.0.0.1.")
     workers: int | None = Field(None, ge=1, description="Dask workers that `tradu up` starts on this machine. Unset: one per core (per GPU with dask-cuda).")
 
     api_url: str = Field("http://127.0.0.1:8080", description="Address of the Airflow API server.")
@@ -55,7 +56,7 @@ class Settings(BaseSettings):
     max_block_chars: int = Field(1_200, description="Longest block, characters.")
     batch_chars: int = Field(12_000, description="Characters of source text a worker claims at once.")
     max_shards: int = Field(32, ge=1, le=1_024, description="Most shards (mapped Airflow tasks) of one job.")
-    min_shard_chars: int = Field(60_000, description="A shard is not made smaller than this, characters of source text.")
+    min_shard_chars: int = Field(200_000, description="A shard is not made smaller than this, characters of source text.")
 
     lease_seconds: int = Field(120, description="How long a worker's claim on a batch holds without renewal, seconds.")
     max_attempts: int = Field(3, description="Attempts at one block before it is quarantined.")

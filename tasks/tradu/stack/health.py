@@ -1,0 +1,79 @@
+"""Asking the running stack how it is: the Airflow API, the Dask scheduler and both databases."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import psycopg
+
+from tradu.stack.layout import Layout
+
+# name of a component in Airflow's health report -> our service
+_COMPONENTS = {
+    "metadatabase": "airflow-api-server",
+    "scheduler": "airflow-scheduler",
+    "triggerer": "airflow-triggerer",
+    "dag_processor": "airflow-dag-processor",
+}
+
+
+def airflow_health(layout: Layout) -> dict[str, bool]:
+    """Health of Airflow's components by service name; empty while the API does not answer."""
+    try:
+        reply = httpx.get(f"{layout.settings.api_url.rstrip('/')}/api/v2/monitor/health", timeout=5, trust_env=False)
+        reply.raise_for_status()
+        report: dict[str, Any] = reply.json()
+    except (httpx.HTTPError, json.JSONDecodeError):
+        return {}
+    return {ours: (report.get(name) or {}).get("status") == "healthy" for name, ours in _COMPONENTS.items()}
+
+
+def sign_in(layout: Layout, password: str) -> str | None:
+    """Why signing in to the API fails, None when it works."""
+    body = {"username": layout.settings.api_user, "password": password}
+    try:
+        reply = httpx.post(f"{layout.settings.api_url.rstrip('/')}/auth/token", json=body, timeout=10, trust_env=False)
+    except httpx.HTTPError as error:
+        return str(error)
+    return None if reply.is_success else f"HTTP {reply.status_code}: {reply.text[:200]}"
+
+
+def dask_worker_names(address: str, timeout_seconds: float = 5) -> list[str] | None:
+    """Names of the workers at a Dask scheduler; None when it does not answer."""
+    from distributed import Client
+
+    with suppress(OSError, TimeoutError):
+        client = Client(address, timeout=timeout_seconds, set_as_default=False)  # type: ignore[no-untyped-call]
+        with client:
+            workers = client.scheduler_info(n_workers=-1)["workers"]
+            return [str(worker["name"]) for worker in workers.values()]
+    return None
+
+
+def dashboard_workers(layout: Layout) -> int | None:
+    """Number of workers as the scheduler's metrics page says; None when it does not answer.
+
+    Costs a few milliseconds where a client costs a second, so this is what waiting asks.
+    """
+    url = f"http://127.0.0.1:{layout.settings.dask_dashboard_port}/metrics"
+    try:
+        text = httpx.get(url, timeout=5, trust_env=False, follow_redirects=True).text
+    except httpx.HTTPError:
+        return None
+    counts = [
+        float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("dask_scheduler_workers{")
+    ]
+    return int(sum(counts)) if counts else None
+
+
+def database_error(dsn: str) -> str | None:
+    """Why a database can't be reached, None when it answers."""
+    try:
+        with psycopg.connect(dsn, connect_timeout=5) as connection:
+            connection.execute("SELECT 1")
+    except psycopg.Error as error:
+        return str(error).strip()
+    return None

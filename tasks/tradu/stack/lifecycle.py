@@ -1,0 +1,214 @@
+"""Bringing the local stack up and down: the order of the steps, and how long each took."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tradu.errors import SystemicError
+from tradu.settings import Settings
+from tradu.stack import airflow_config, databases, health, ports, postgres, processes
+from tradu.stack.host import Host, this_host
+from tradu.stack.layout import Layout
+from tradu.stack.private import write_private
+from tradu.stack.services import AIRFLOW_COMPONENTS, LINE, POSTGRES, Service, services, supervisor_config, worker_count
+from tradu.stack.supervise import ProcessState, Supervisor
+
+Progress = Callable[[str], None]
+STOP_SECONDS = 30
+HEALTHY_SECONDS = 240
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """How one service is. `memory_bytes` is proportional and includes its children; `healthy` None: not asked."""
+
+    name: str
+    state: str
+    pid: int | None
+    uptime_seconds: float
+    memory_bytes: int
+    healthy: bool | None
+
+
+class _Clock:
+    """Seconds per step, and the step that runs now told to whoever watches."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._begun = progress, time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self._progress(name)
+        begun = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - begun, 2)
+
+    def since_start(self) -> float:
+        return round(time.monotonic() - self._begun, 2)
+
+
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """One `up` or `down` of a stack at a time."""
+    layout.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (layout.run / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def up(settings: Settings, progress: Progress = lambda _: None) -> dict[str, float]:
+    """Start what does not run, and wait until all of it is healthy; seconds per step.
+
+    Harmless on a stack that runs, and the way to mend one of which something was killed.
+
+    Raises:
+        SystemicError: a port is taken, or a service did not become healthy; the message says what to do.
+    """
+    layout, host = Layout(settings), this_host()
+    clock = _Clock(progress)
+    with _alone(layout):
+        with clock.step("prepare"):
+            listed, environment = _prepare(layout, host)
+        with clock.step("postgres"):
+            _start_supervisor(layout, listed, environment)
+            _start_postgres(layout)
+        supervisor = Supervisor(layout)
+        _start(supervisor, [service for service in listed if service.name.startswith("dask")])
+        with clock.step("databases"):
+            _migrate(layout, environment)
+        with clock.step("services"):
+            _start(supervisor, [service for service in listed if service.is_line])
+            clock.seconds |= _wait_healthy(layout, host, progress)
+    clock.seconds["total"] = clock.since_start()
+    return clock.seconds
+
+
+def _prepare(layout: Layout, host: Host) -> tuple[list[Service], dict[str, str]]:
+    for folder in (layout.home, layout.logs, layout.airflow_home, layout.home / "dask"):
+        folder.mkdir(parents=True, exist_ok=True)
+    if Path(layout.settings.store.removeprefix("file://")).is_absolute():
+        Path(layout.settings.store.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+    airflow_config.write(layout, host)
+    listed = services(layout, host)
+    return listed, airflow_config.environment(layout, os.environ)
+
+
+def _start_supervisor(layout: Layout, listed: list[Service], environment: dict[str, str]) -> None:
+    supervisor = Supervisor(layout)
+    pid = supervisor.pid()
+    server = layout.postgres
+    if pid is not None:
+        supervised = [process.pid for process in processes.tree(pid)]
+        processes.sweep(layout.identity, None, keep=supervised)  # orphans of a component that was killed
+        return
+    processes.sweep(layout.identity, _postmaster(layout))
+    _check_ports(layout)
+    if server is not None:
+        postgres.prepare(server)
+    config = layout.run / "supervisord.conf"
+    write_private(config, supervisor_config(layout, listed))
+    supervisor.start(config, environment)
+
+
+def _postmaster(layout: Layout) -> int | None:
+    server = layout.postgres
+    return postgres.postmaster_pid(server) if server is not None and postgres.is_running(server) else None
+
+
+def _check_ports(layout: Layout) -> None:
+    for service, (port, remedy) in layout.ports().items():
+        if not ports.is_free(port):
+            raise SystemicError(
+                f"port {port}, wanted by {service}, is taken by {ports.holder(port)}: stop that, or set {remedy}"
+            )
+
+
+def _start_postgres(layout: Layout) -> None:
+    server = layout.postgres
+    if server is None:
+        return
+    Supervisor(layout).start_service(POSTGRES, POSTGRES)
+    postgres.wait_ready(server.admin_dsn, 60)
+    postgres.provision(server)
+    if layout.settings.ledger_url is None:
+        write_private(layout.home / "ledger.url", server.dsn("tradu") + "\n")
+
+
+def _migrate(layout: Layout, environment: dict[str, str]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        airflow = pool.submit(databases.migrate_airflow, layout, environment)
+        ledger = pool.submit(databases.migrate_ledger, layout)
+    airflow.result()
+    ledger.result()
+
+
+def _start(supervisor: Supervisor, listed: list[Service]) -> None:
+    for service in listed:
+        supervisor.start_service(LINE, service.name)
+
+
+def _healths(layout: Layout, host: Host) -> dict[str, bool]:
+    """Health of everything that can be asked, by service name."""
+    found = dict.fromkeys((f"airflow-{component}" for component in AIRFLOW_COMPONENTS), False)
+    found |= health.airflow_health(layout)
+    if layout.runs_dask_scheduler:
+        workers = health.dashboard_workers(layout)
+        found["dask-scheduler"] = workers is not None
+        found["dask-workers"] = (workers or 0) >= worker_count(layout, host)
+    return found
+
+
+def _wait_healthy(layout: Layout, host: Host, progress: Progress) -> dict[str, float]:
+    """Wait for every service; the seconds at which each became healthy."""
+    begun = time.monotonic()
+    reached: dict[str, float] = {}
+    while True:
+        found = _healths(layout, host)
+        for name in sorted(name for name, well in found.items() if well and name not in reached):
+            reached[name] = round(time.monotonic() - begun, 2)
+            progress(f"{name} is healthy")
+        if all(found.values()):
+            return reached
+        if time.monotonic() - begun > HEALTHY_SECONDS:
+            ill = ", ".join(name for name, well in found.items() if not well)
+            raise SystemicError(f"not healthy after {HEALTHY_SECONDS} s: {ill}; read the logs in {layout.logs}")
+        time.sleep(0.25)
+
+
+def down(settings: Settings) -> int:
+    """Stop everything of the stack; how many processes were left over and had to be stopped one by one.
+
+    Works without a supervisor too, when that was killed.
+    """
+    layout = Layout(settings)
+    if not layout.home.is_dir():
+        return 0
+    with _alone(layout):
+        Supervisor(layout).shutdown(STOP_SECONDS)
+        return processes.sweep(layout.identity, _postmaster(layout))
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """Every service of the stack; empty when it is down."""
+    layout, host = Layout(settings), this_host()
+    states = Supervisor(layout).states()
+    if not states:
+        return []
+    found = _healths(layout, host)
+    server = layout.postgres
+    if server is not None:
+        found[POSTGRES] = health.database_error(server.admin_dsn) is None
+    return [_service_status(state, found.get(state.name)) for state in states]
+
+
+def _service_status(state: ProcessState, healthy: bool | None) -> ServiceStatus:
+    memory = processes.pss_bytes(state.pid) if state.pid else 0
+    return ServiceStatus(state.name, state.state, state.pid, state.uptime_seconds, memory, healthy)
