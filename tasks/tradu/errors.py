@@ -58,7 +58,7 @@ class RequestError(TraduError):
     error_class = ErrorClass.DATA
 
 
-class StoppedByGate(TraduError):
+class GateStopError(TraduError):
     """A gate stopped the run: too large a share of its rows was bad."""
 
     error_class = ErrorClass.DATA

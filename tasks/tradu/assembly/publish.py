@@ -1,0 +1,212 @@
+"""Lets the output of a job out: documents first, the manifest last; then counts what is done."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tradu import __version__, layout
+from tradu.assembly.read import placed_blocks
+from tradu.ledger.connection import Ledger, Transaction
+from tradu.ledger.rows import BlockCount, Document, ErrorCount, Job, Output, Total
+from tradu.ledger.states import BlockState, DocumentState, JobState
+from tradu.store import Store
+
+log = logging.getLogger(__name__)
+_NOTHING = "nothing to translate: copied unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """How a job ended."""
+
+    state: str
+    reason: str | None
+    documents: dict[str, int]
+    """Number of documents by end state."""
+
+
+def publish(job: Job, ledger: Ledger, store: Store) -> Published:
+    """Move accepted outputs to their place, write report and manifest, and end documents and job.
+
+    Done means counted: a document is COMPLETED only when every block of every language is, and its output went out.
+    """
+    with ledger.transaction(job.request_id) as tx:
+        outputs = tx.rows("outputs", Output, job_id=job.job_id)
+        documents = tx.rows("documents", Document, job_id=job.job_id)
+        counts = tx.rows("block_counts", BlockCount, job_id=job.job_id)
+    ends = {d.document_id: _end_of(d, job, outputs, counts) for d in documents}
+    for output in outputs:
+        if output.refused is None:
+            _deliver(job, output, store)
+    _write_report(job, documents, ends, outputs, ledger, store)
+    state, reason = _job_end([state for state, _ in ends.values()])
+    with ledger.transaction(job.request_id) as tx:
+        for document in documents:
+            if document.state == DocumentState.ASSEMBLING:
+                _end_document(tx, job, document, *ends[document.document_id])
+        _write_manifest(tx, job, store, state, reason)
+        tx.run("end_job", job_id=job.job_id, state=state, reason=reason)
+    tally: dict[str, int] = defaultdict(int)
+    for end, _ in ends.values():
+        tally[end] += 1
+    return Published(state, reason, dict(tally))
+
+
+def _end_of(
+    document: Document, job: Job, outputs: list[Output], counts: list[BlockCount]
+) -> tuple[str, str | None]:
+    """End state and reason of a document: ended ones stay as they are."""
+    if document.state != DocumentState.ASSEMBLING:
+        return document.state, document.reason or document.error
+    own = [o for o in outputs if o.document_id == document.document_id]
+    blocks = [c for c in counts if c.document_id == document.document_id]
+    bad = sum(c.blocks for c in blocks if c.state != BlockState.COMPLETED)
+    good = sum(c.blocks for c in blocks if c.state == BlockState.COMPLETED)
+    refused = [f"{o.target}: {o.refused}" for o in own if o.refused is not None]
+    if len(refused) == len(job.targets):
+        return DocumentState.ERROR, "; ".join(refused)
+    if bad and not good:
+        return DocumentState.ERROR, f"none of its {bad} blocks could be translated"
+    if bad or refused or len(own) < len(job.targets):
+        reasons = [f"{bad} of {bad + good} blocks stay in the source language"] if bad else []
+        return DocumentState.PARTIAL, "; ".join(reasons + refused)
+    return DocumentState.COMPLETED, None if blocks else _NOTHING
+
+
+def _job_end(ends: list[str]) -> tuple[str, str | None]:
+    """A job is as good as its documents."""
+    bad = [e for e in ends if e != DocumentState.COMPLETED]
+    if not bad:
+        return JobState.COMPLETED, None
+    if all(e in (DocumentState.ERROR, DocumentState.CANCELED) for e in ends):
+        return JobState.ERROR, f"none of {len(ends)} documents could be translated"
+    return JobState.PARTIAL, f"{len(bad)} of {len(ends)} documents are not complete"
+
+
+def _end_document(tx: Transaction, job: Job, document: Document, state: str, reason: str | None) -> None:
+    tx.run("end_document", job_id=job.job_id, document_id=document.document_id, state=state, reason=reason)
+    if state == DocumentState.ERROR:
+        tx.run("quarantine_document", job_id=job.job_id, document_id=document.document_id, reason=reason)
+
+
+def _deliver(job: Job, output: Output, store: Store) -> None:
+    """Copy a staged document to each of its paths; one that was delivered by an earlier run stays."""
+    staging = layout.staging_key(job.job_id, output.target, output.document_id)
+    if not store.exists(staging):
+        return
+    for path in output.paths:
+        with store.reading(staging) as source:
+            store.copy_in(source, layout.output_key(job.job_id, output.target, path))
+    store.remove(staging)
+
+
+def _write_report(
+    job: Job,
+    documents: list[Document],
+    ends: dict[str, tuple[str, str | None]],
+    outputs: list[Output],
+    ledger: Ledger,
+    store: Store,
+) -> None:
+    """One JSON line for each document and block that was not translated."""
+    with store.writing(layout.report_key(job.job_id)) as stream:
+        for line in _report_lines(job, documents, ends, outputs, ledger):
+            stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+
+
+def _report_lines(
+    job: Job,
+    documents: list[Document],
+    ends: dict[str, tuple[str, str | None]],
+    outputs: list[Output],
+    ledger: Ledger,
+) -> Iterator[dict[str, Any]]:
+    for document in documents:
+        state, reason = ends[document.document_id]
+        if state != DocumentState.COMPLETED or reason:
+            yield {"document": document.paths, "document_id": document.document_id, "state": state, "reason": reason}
+    for output in outputs:
+        if output.untranslated:
+            for block in placed_blocks(ledger, job.job_id, output.document_id, output.target):
+                if block.state != BlockState.COMPLETED:
+                    yield {
+                        "document": output.paths,
+                        "target": output.target,
+                        "block": block.number,
+                        "block_id": str(block.block_id),
+                        "state": block.state,
+                        "reason": block.reason,
+                    }
+
+
+def _write_manifest(tx: Transaction, job: Job, store: Store, state: str, reason: str | None) -> None:
+    documents = {d.document_id: d for d in tx.rows("documents", Document, job_id=job.job_id)}
+    outputs = [o for o in tx.rows("outputs", Output, job_id=job.job_id) if o.refused is None]
+    totals = tx.rows("totals", Total, job_id=job.job_id)
+    manifest = {
+        "tradu": __version__,
+        "job_id": str(job.job_id),
+        "run": job.run_id,
+        "request_id": job.request_id,
+        "tenant": job.tenant,
+        "region": job.region,
+        "state": state,
+        "reason": reason,
+        "source": job.source,
+        "targets": job.targets,
+        "profile": job.profile,
+        "cost_estimate": job.cost_estimate,
+        "cost": sum(t.cost or 0 for t in totals),
+        "work": [_work(t) for t in totals],
+        "errors": [
+            {"class": e.error_class, "reason": e.reason, "blocks": e.blocks}
+            for e in tx.rows("errors", ErrorCount, job_id=job.job_id)
+        ],
+        "documents": [_document(d, [o for o in outputs if o.document_id == d.document_id], job) for d in documents.values()],
+        "not_translated": layout.report_key(job.job_id),
+    }
+    store.put(layout.manifest_key(job.job_id), json.dumps(manifest, ensure_ascii=False, indent=1).encode())
+
+
+def _work(total: Total) -> dict[str, Any]:
+    return {
+        "target": total.target,
+        "tier": total.tier,
+        "models": total.models,
+        "blocks": total.blocks,
+        "segments": total.segments,
+        "characters": total.characters,
+        "score": total.score,
+        "seconds": total.seconds,
+        "cost": total.cost,
+    }
+
+
+def _document(document: Document, outputs: list[Output], job: Job) -> dict[str, Any]:
+    return {
+        "paths": document.paths,
+        "sha256": document.document_id,
+        "size_bytes": document.size_bytes,
+        "format": document.format,
+        "source": document.source,
+        "state": document.state,
+        "reason": document.reason or document.error,
+        "outputs": [
+            {
+                "target": o.target,
+                "files": [layout.output_key(job.job_id, o.target, path) for path in o.paths],
+                "sha256": o.sha256,
+                "size_bytes": o.size_bytes,
+                "segments": o.segments,
+                "translated": o.translated,
+                "untranslated": o.untranslated,
+                "provenance": layout.provenance_key(job.job_id, o.target, o.document_id),
+            }
+            for o in outputs
+        ],
+    }

@@ -1,0 +1,116 @@
+"""Reads a translated document's segments back in order: source from the parts, translations from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tradu.documents import codes
+from tradu.ledger.connection import Ledger
+from tradu.ledger.rows import PlacedBlock
+from tradu.ledger.states import BlockState
+from tradu.store import Store
+
+PAGE_BLOCKS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class TranslatedSegment:
+    """A segment with what became of it; `translation` is None where the source stays."""
+
+    unit: int
+    lead: str
+    source: str
+    trail: str
+    code_offset: int
+    block: PlacedBlock
+    translation: str | None
+    model: str | None
+    tier: str | None
+    score: float | None
+
+    @property
+    def text(self) -> str:
+        """The segment as it stands in its unit, with the unit's numbering of codes."""
+        kept = self.source if self.translation is None else self.translation
+        return f"{self.lead}{codes.shift(kept, self.code_offset)}{self.trail}"
+
+
+def placed_blocks(ledger: Ledger, job_id: UUID, document_id: str, target: str) -> Iterator[PlacedBlock]:
+    """The blocks of a document for one language in order, a page at a time."""
+    after = -1
+    while True:
+        with ledger.transaction() as tx:
+            page = tx.rows(
+                "blocks_of_document",
+                PlacedBlock,
+                job_id=job_id,
+                document_id=document_id,
+                target=target,
+                after=after,
+                limit=PAGE_BLOCKS,
+            )
+        yield from page
+        if len(page) < PAGE_BLOCKS:
+            return
+        after = page[-1].number
+
+
+def segments(
+    ledger: Ledger, store: Store, job_id: UUID, document_id: str, target: str
+) -> Iterator[TranslatedSegment]:
+    """Every segment of a document that wanted a translation, in document order; memory holds one batch."""
+    blocks = (b for b in placed_blocks(ledger, job_id, document_id, target) if b.part is not None)
+    for (part, group), placed in groupby(blocks, key=lambda b: (b.part, b.row_group)):
+        sources = _by_block(_part(store.uri, part or "", group or 0), document_id)
+        for block in placed:
+            accepted = block.state == BlockState.COMPLETED and block.result is not None
+            made = _by_block(_result(store.uri, block.result or ""), document_id)[block.number] if accepted else None
+            for place, row in enumerate(sources[block.number]):
+                result = made[place] if made is not None else {}
+                yield TranslatedSegment(
+                    row["unit"],
+                    row["lead"],
+                    row["source"],
+                    row["trail"],
+                    row["code_offset"],
+                    block,
+                    result.get("translation"),
+                    result.get("model"),
+                    result.get("tier"),
+                    result.get("score"),
+                )
+
+
+Rows = dict[str, dict[int, list[dict[str, object]]]]
+
+
+def _by_block(rows: Rows, document_id: str) -> dict[int, list[dict[str, object]]]:
+    return rows[document_id]
+
+
+def _grouped(table: pa.Table) -> Rows:
+    grouped: Rows = {}
+    for row in table.to_pylist():
+        grouped.setdefault(row["document_id"], {}).setdefault(row["block"], []).append(row)
+    return grouped
+
+
+@lru_cache(maxsize=2)
+def _part(store_uri: str, key: str, group: int) -> Rows:
+    """A row group of source segments; many small documents share one, so the last ones stay in memory."""
+    with Store(store_uri).reading(key) as stream:
+        return _grouped(pq.ParquetFile(stream).read_row_group(group))
+
+
+@lru_cache(maxsize=4)
+def _result(store_uri: str, key: str) -> Rows:
+    columns = ["document_id", "block", "translation", "model", "tier", "score"]
+    with Store(store_uri).reading(key) as stream:
+        return _grouped(pq.read_table(stream, columns=columns))

@@ -1,0 +1,13 @@
+"""Loaded by every Dask worker at its start (`--preload`): logs as JSON, and what a batch imports, before the first one."""
+
+from __future__ import annotations
+
+from distributed import Worker
+
+from tradu import telemetry
+
+
+def dask_setup(worker: Worker) -> None:
+    """Called by Dask when the worker starts."""
+    telemetry.log_json(instance_id=str(worker.name))
+    import tradu.cluster.batch  # noqa: F401

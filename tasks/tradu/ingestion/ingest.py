@@ -1,0 +1,139 @@
+"""Takes the documents of a job in: bytes to the store once, format and language found, a row in the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO
+
+from tradu.documents import codes, language
+from tradu.documents.model import FormatOptions
+from tradu.documents.registry import detect_format
+from tradu.errors import DataError
+from tradu.ingestion.sources import Source, expand
+from tradu.ledger.connection import Ledger
+from tradu.ledger.rows import Job
+from tradu.settings import Settings
+from tradu.layout import raw_key
+from tradu.store import Store, buffered, split_uri
+
+log = logging.getLogger(__name__)
+HEAD_BYTES = 64 * 1024
+SAMPLE_CHARS = 4_000
+COMMIT_EVERY = 100
+MINIMUM_CONFIDENCE = 0.3
+"""Below this, a language is a guess: the document is refused rather than translated from the wrong language."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What was found out about one file."""
+
+    document_id: str
+    path: str
+    origin: str
+    size_bytes: int
+    format: str | None = None
+    source: str | None = None
+    language_confidence: float | None = None
+    error: str | None = None
+
+
+def ingest(job: Job, options: FormatOptions, ledger: Ledger, store: Store, settings: Settings) -> int:
+    """Take in every document of the job; how many files were seen. A second time changes nothing.
+
+    A file that can't be read or is of no known format is registered with its error; the gate quarantines it.
+
+    Raises:
+        RequestError: the request names nothing, too much, or what it may not read.
+    """
+    sources = expand(job.documents, settings)
+    seen = 0
+    while chunk := list(islice(sources, COMMIT_EVERY)):
+        arrivals = [take_in(source, job.source, options, store, settings) for source in chunk]
+        with ledger.transaction(job.request_id) as tx:
+            for arrival in arrivals:
+                _register(tx.run, job, arrival)
+        seen += len(arrivals)
+        log.info("took in %d files", seen)
+    return seen
+
+
+def _register(run: Callable[..., int], job: Job, arrival: Arrival) -> None:
+    run(
+        "register_document",
+        job_id=job.job_id,
+        document_id=arrival.document_id,
+        paths=[arrival.path],
+        origin=arrival.origin,
+        format=arrival.format,
+        source=arrival.source,
+        language_confidence=arrival.language_confidence,
+        size_bytes=arrival.size_bytes,
+        error=arrival.error,
+    )
+
+
+def take_in(source: Source, language_asked: str, options: FormatOptions, store: Store, settings: Settings) -> Arrival:
+    """Copy one file into the store under its checksum and look at what it is."""
+    try:
+        document_id, size = _copy(source.uri, store, settings.max_document_bytes)
+    except OSError as error:
+        unread = hashlib.sha256(f"unread:{source.uri}".encode()).hexdigest()
+        return Arrival(unread, source.path, source.uri, 0, error=f"can't be read: {error.strerror or error}")
+    except DataError as error:
+        unread = hashlib.sha256(f"unread:{source.uri}".encode()).hexdigest()
+        return Arrival(unread, source.path, source.uri, 0, error=str(error))
+    name = found = confidence = problem = None
+    try:
+        if size == 0:
+            raise DataError("the file is empty")
+        with store.reading(raw_key(document_id)) as stream:
+            name, found, confidence = _look(source.path, buffered(stream), options)
+        if language_asked != "auto":
+            found, confidence = language_asked, 1.0
+        elif found is not None and confidence is not None and confidence < MINIMUM_CONFIDENCE:
+            raise DataError(
+                f"the language isn't clear ({found}, {confidence:.0%} sure): say which it is (--from, or `source` in the request)"
+            )
+    except DataError as error:
+        problem = str(error)
+    return Arrival(document_id, source.path, source.uri, size, name, found, confidence, problem)
+
+
+def _look(path: str, stream: BinaryIO, options: FormatOptions) -> tuple[str, str | None, float | None]:
+    """Format, language and confidence from the head of a document; no language where there is nothing to translate."""
+    document_format = detect_format(path, stream.read(HEAD_BYTES))
+    stream.seek(0)
+    sample, size = [], 0
+    for unit in document_format.units(stream, options):
+        text = codes.plain(unit.text)
+        sample.append(text)
+        size += len(text)
+        if size >= SAMPLE_CHARS:
+            break
+    if not sample:
+        return document_format.name, None, None
+    found = language.detect(" ".join(sample))
+    return document_format.name, found.language, found.confidence
+
+
+def _copy(uri: str, store: Store, limit: int) -> tuple[str, int]:
+    """Copy a file into `raw/`, once; its SHA-256 and size."""
+    fs, path = split_uri(uri)
+    if fs.size(path) > limit:
+        raise DataError(f"{fs.size(path):,} bytes: the limit is {limit:,} (TRADU_MAX_DOCUMENT_BYTES)")
+    incoming = f"raw/incoming/{uuid.uuid4().hex}"
+    with fs.open(path, "rb") as source:
+        document_id, size = store.copy_in(source, incoming)
+    key = raw_key(document_id)
+    if store.exists(key) and store.size(key) == size:
+        store.remove(incoming)
+    else:
+        store.move(incoming, key)
+    return document_id, size
+

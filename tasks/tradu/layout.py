@@ -1,0 +1,65 @@
+"""Where everything lies in the store, and the Arrow schema of each kind of object."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pyarrow as pa
+
+SEGMENTS = pa.schema(
+    [
+        pa.field("document_id", pa.string(), nullable=False),
+        pa.field("block", pa.int32(), nullable=False),  # number of the block in its document
+        pa.field("unit", pa.int64(), nullable=False),  # number of the unit in its document
+        pa.field("lead", pa.string(), nullable=False),  # text of the unit before the segment, not translated
+        pa.field("source", pa.string(), nullable=False),  # inline codes numbered from 0
+        pa.field("trail", pa.string(), nullable=False),  # text of the unit after its last segment
+        pa.field("code_offset", pa.int32(), nullable=False),  # number in the unit of the segment's code 0
+    ]
+)
+"""One row per segment, in document order; one row group per batch of source text, shared by all target languages."""
+
+
+def raw_key(document_id: str) -> str:
+    """The bytes of a document as they came in."""
+    return f"raw/{document_id[:2]}/{document_id}"
+
+
+def part_key(job_id: UUID, part: int) -> str:
+    """Segments of a job."""
+    return f"blocks/{job_id}/part-{part:05d}.parquet"
+
+
+def index_key(job_id: UUID, part: int) -> str:
+    """One row per block of a part, with what the blocks gate judges."""
+    return f"blocks/{job_id}/index-{part:05d}.parquet"
+
+
+def result_key(job_id: UUID, batch: int, token: int) -> str:
+    """Results of one attempt at a batch; the token makes every attempt's object its own."""
+    return f"results/{job_id}/{batch:07d}-{token}.parquet"
+
+
+def staging_key(job_id: UUID, target: str, document_id: str) -> str:
+    """A translated document before the gate lets it out."""
+    return f"results/{job_id}/staging/{target}/{document_id}"
+
+
+def provenance_key(job_id: UUID, target: str, document_id: str) -> str:
+    """Which model, version, tier and run made each segment of a translated document."""
+    return f"output/{job_id}/provenance/{target}/{document_id}.parquet"
+
+
+def output_key(job_id: UUID, target: str, path: str) -> str:
+    """A translated document."""
+    return f"output/{job_id}/{target}/{path}"
+
+
+def manifest_key(job_id: UUID) -> str:
+    """The manifest of a job's output: written last, so output is whole where it exists."""
+    return f"output/{job_id}/manifest.json"
+
+
+def report_key(job_id: UUID) -> str:
+    """The side report: what was not translated, and why."""
+    return f"output/{job_id}/untranslated.jsonl"

@@ -1,0 +1,108 @@
+"""Connections to the ledger: a small pool per process, and transactions that know who acts for which request."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from tradu.errors import SystemicError
+from tradu.ledger.sql import QUERIES
+from tradu.settings import get_settings
+
+Row = TypeVar("Row")
+POOL_SIZE = 4
+WAIT_SECONDS = 30.0
+_SET_ACTOR = "SELECT set_config('tradu.actor', %s, true), set_config('tradu.request_id', %s, true)"
+
+
+def instance_id(kind: str) -> str:
+    """Name of this process in the history: what it is, where it runs."""
+    return f"{kind}@{socket.gethostname()}:{os.getpid()}"
+
+
+class Transaction:
+    """Named queries inside one transaction."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self.connection = connection
+
+    def run(self, name: str, **values: object) -> int:
+        """Run a query for its effect; how many rows it touched."""
+        return self.connection.execute(QUERIES[name], values).rowcount
+
+    def run_many(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Run a query once per row, in a pipeline."""
+        with self.connection.cursor() as cursor:
+            cursor.executemany(QUERIES[name], rows)
+
+    def tuples(self, name: str, **values: object) -> list[tuple[Any, ...]]:
+        """All rows of a query as tuples."""
+        return self.connection.execute(QUERIES[name], values).fetchall()
+
+    def rows(self, name: str, kind: type[Row], **values: object) -> list[Row]:
+        """All rows of a query as dataclasses."""
+        with self.connection.cursor(row_factory=class_row(kind)) as cursor:
+            return cursor.execute(QUERIES[name], values).fetchall()
+
+    def stream(self, name: str, kind: type[Row], **values: object) -> Iterator[Row]:
+        """Rows of a query one by one, through a server-side cursor."""
+        with self.connection.cursor(name, row_factory=class_row(kind)) as cursor:
+            cursor.itersize = 5_000
+            yield from cursor.execute(QUERIES[name], values)
+
+
+class Ledger:
+    """A pool of connections for one actor. Use from any thread of one process."""
+
+    def __init__(self, dsn: str, actor: str) -> None:
+        self.actor = actor
+        self._pool = ConnectionPool(
+            dsn,
+            min_size=0,
+            max_size=POOL_SIZE,
+            timeout=WAIT_SECONDS,
+            open=False,
+            check=ConnectionPool.check_connection,
+            kwargs={"application_name": actor},
+        )
+
+    @contextmanager
+    def transaction(self, request_id: str = "") -> Iterator[Transaction]:
+        """One transaction: committed at the end of the block, rolled back on an exception.
+
+        Raises:
+            SystemicError: no connection could be had in 30 s.
+        """
+        self._pool.open()
+        try:
+            connection = self._pool.getconn()
+        except PoolTimeout as error:
+            raise SystemicError(f"the ledger can't be reached ({error}): `tradu doctor` says what is wrong") from error
+        try:
+            with connection.transaction():
+                connection.execute(_SET_ACTOR, (self.actor, request_id))
+                yield Transaction(connection)
+        finally:
+            self._pool.putconn(connection)
+
+    def close(self) -> None:
+        """Close the pool."""
+        self._pool.close()
+
+
+@lru_cache(maxsize=4)
+def _ledger(dsn: str, actor: str, _process: int) -> Ledger:
+    return Ledger(dsn, actor)
+
+
+def get_ledger(kind: str) -> Ledger:
+    """The ledger of the settings for this process, which acts as `kind` (worker, task, cli)."""
+    return _ledger(get_settings().ledger_dsn, instance_id(kind), os.getpid())

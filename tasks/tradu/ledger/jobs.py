@@ -1,0 +1,138 @@
+"""Admits jobs: a request is checked, named by its idempotency key, and started."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from tradu.documents.model import FormatOptions
+from tradu.errors import RequestError
+from tradu.ledger import ids
+from tradu.ledger.connection import Ledger
+from tradu.ledger.rows import Job
+from tradu.ledger.states import JobState
+
+_LANGUAGE = re.compile(r"^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})?$")
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What somebody asks for."""
+
+    documents: Sequence[str]
+    targets: Sequence[str]
+    idempotency_key: str
+    source: str = "auto"
+    profile: str = "balanced"
+    tenant: str = "default"
+    region: str = "default"
+    request_id: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Refuse what can be seen to be wrong.
+
+        Raises:
+            RequestError: names the field, what is wrong with it, and what is right.
+        """
+        if not self.documents:
+            raise RequestError("documents: name at least one file, folder, glob or URI")
+        if not self.targets:
+            raise RequestError("targets: name at least one language to translate into, e.g. pt")
+        for name, value in (*(("targets", t) for t in self.targets), ("source", self.source)):
+            if not _LANGUAGE.match(value) and (name, value) != ("source", "auto"):
+                raise RequestError(f"{name}: {value!r} is not a language code such as pt, es or pt-BR")
+        if len(set(self.targets)) < len(self.targets):
+            raise RequestError(f"targets: {', '.join(self.targets)} names a language twice")
+        for name, value in (("tenant", self.tenant), ("region", self.region)):
+            if not _NAME.match(value):
+                raise RequestError(f"{name}: {value!r} must be letters, digits, '.', '_' or '-', at most 63")
+        if not self.idempotency_key or len(self.idempotency_key) > 200:
+            raise RequestError("idempotency_key: must have 1 to 200 characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Which job a request is, and whether there is anything left to do."""
+
+    job_id: UUID
+    state: str
+    proceed: bool
+
+
+def admit(request: JobRequest, run_id: str, ledger: Ledger) -> Admission:
+    """Make the job of a request, or find the one its key names; start it, or start it again where it is not complete.
+
+    A job that is COMPLETED or CANCELED is left alone. One that ended PARTIAL or in ERROR runs again: what is done
+    stays, quarantined blocks get a new budget. One that runs goes on under this DAG run.
+
+    Raises:
+        RequestError: the request is wrong, or its key names a job of other documents or languages.
+    """
+    request.check()
+    now = datetime.now(UTC)
+    names = {"tenant": request.tenant, "idempotency_key": request.idempotency_key}
+    with ledger.transaction(request.request_id) as tx:
+        tx.connection.execute("SELECT ensure_partitions(%s)", (now,))
+        tx.run(
+            "admit_job",
+            **names,
+            job_id=ids.new_job_id(now, secrets.token_bytes(10)),
+            region=request.region,
+            request_id=request.request_id,
+            run_id=run_id,
+            source=request.source,
+            targets=list(request.targets),
+            profile=request.profile,
+            documents=list(request.documents),
+            options=Jsonb(dict(request.options), dumps=json.dumps),
+        )
+        (job,) = tx.rows("job_of_key", Job, **names)
+        asked = (request.source, list(request.targets), request.profile, dict(request.options))
+        if (job.source, job.targets, job.profile, job.options) != asked:
+            raise RequestError(
+                f"idempotency_key {request.idempotency_key!r} names job {job.job_id}, which asked for something else: "
+                "use another key"
+            )
+        if job.state in (JobState.COMPLETED, JobState.CANCELED):
+            return Admission(job.job_id, job.state, proceed=False)
+        again = job.state in (JobState.PARTIAL, JobState.ERROR)
+        moved = tx.run("start_job", job_id=job.job_id, run_id=run_id, request_id=request.request_id)
+        if not moved:
+            tx.run("adopt_job", job_id=job.job_id, run_id=run_id)
+        if again:
+            tx.run("retry_blocks", job_id=job.job_id)
+            tx.run("retry_documents", job_id=job.job_id)
+    return Admission(job.job_id, JobState.RUNNING, proceed=True)
+
+
+def find(job_id: UUID, ledger: Ledger) -> Job:
+    """A job by its id.
+
+    Raises:
+        RequestError: there is none.
+    """
+    with ledger.transaction() as tx:
+        jobs = tx.rows("job", Job, job_id=job_id)
+    if not jobs:
+        raise RequestError(f"no job {job_id}: `tradu jobs` lists them")
+    return jobs[0]
+
+
+def format_options(job: Job) -> FormatOptions:
+    """What the job says about its documents."""
+    chosen = {name: job.options.get(name) for name in ("columns", "fields")}
+    return FormatOptions(
+        columns=tuple(chosen["columns"]) if chosen["columns"] else None,
+        fields=tuple(chosen["fields"]) if chosen["fields"] else None,
+        encoding=job.options.get("encoding"),
+    )

@@ -1,0 +1,270 @@
+-- Every query of the ledger, under a name. `-- name: what it does`.
+
+-- admit_job: a new job, or nothing where the tenant has used the key before.
+INSERT INTO jobs (job_id, tenant, region, idempotency_key, request_id, run_id, state, source, targets, profile, documents, options)
+VALUES (%(job_id)s, %(tenant)s, %(region)s, %(idempotency_key)s, %(request_id)s, %(run_id)s, 'ADMITTED', %(source)s,
+        %(targets)s, %(profile)s, %(documents)s, %(options)s)
+ON CONFLICT (tenant, idempotency_key) DO NOTHING
+RETURNING job_id;
+
+-- job_of_key: the job a tenant's key names.
+SELECT * FROM jobs WHERE tenant = %(tenant)s AND idempotency_key = %(idempotency_key)s;
+
+-- job: one job.
+SELECT * FROM jobs WHERE job_id = %(job_id)s;
+
+-- jobs: the newest jobs.
+SELECT * FROM jobs ORDER BY created_at DESC LIMIT %(limit)s;
+
+-- start_job: ADMITTED, PARTIAL or ERROR to RUNNING, under the DAG run that now works on it.
+UPDATE jobs SET state = 'RUNNING', run_id = %(run_id)s, request_id = %(request_id)s, reason = NULL,
+       started_at = coalesce(started_at, now()), finished_at = NULL
+WHERE job_id = %(job_id)s AND state IN ('ADMITTED', 'PARTIAL', 'ERROR')
+RETURNING job_id;
+
+-- adopt_job: a job that still runs goes on under another DAG run.
+UPDATE jobs SET run_id = %(run_id)s WHERE job_id = %(job_id)s AND state = 'RUNNING';
+
+-- end_job: to an end state, with the reason; not an error when it has ended already.
+UPDATE jobs SET state = %(state)s, reason = %(reason)s, finished_at = now()
+WHERE job_id = %(job_id)s AND state IN ('DEFERRED', 'ADMITTED', 'RUNNING')
+RETURNING job_id;
+
+-- set_estimate: what the job is expected to cost.
+UPDATE jobs SET cost_estimate = %(cost)s WHERE job_id = %(job_id)s;
+
+-- register_document: a document of a job; a second registration adds nothing.
+INSERT INTO documents (job_id, document_id, paths, origin, format, source, language_confidence, size_bytes, state, error)
+VALUES (%(job_id)s, %(document_id)s, %(paths)s, %(origin)s, %(format)s, %(source)s, %(language_confidence)s, %(size_bytes)s,
+        'REGISTERED', %(error)s)
+ON CONFLICT (job_id, document_id) DO UPDATE
+SET paths = (SELECT array_agg(DISTINCT p ORDER BY p) FROM unnest(documents.paths || excluded.paths) AS p);
+
+-- documents: the documents of a job, in a fixed order.
+SELECT * FROM documents WHERE job_id = %(job_id)s ORDER BY paths[1], document_id;
+
+-- move_documents: documents of a job from some states to another.
+UPDATE documents SET state = %(state)s, updated_at = now()
+WHERE job_id = %(job_id)s AND state = ANY(%(from_states)s);
+
+-- end_document: one document to an end state, with the reason.
+UPDATE documents SET state = %(state)s, reason = %(reason)s, updated_at = now()
+WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state NOT IN ('COMPLETED', 'PARTIAL', 'ERROR', 'CANCELED');
+
+-- measure_document: what partition counted.
+UPDATE documents SET segments = %(segments)s, characters = %(characters)s
+WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
+
+-- settled_documents: which of these documents a job of the same profile and languages has settled, well or not.
+SELECT DISTINCT d.document_id
+FROM documents d JOIN jobs j USING (job_id)
+WHERE d.document_id = ANY(%(document_ids)s) AND d.state IN ('COMPLETED', 'PARTIAL', 'ERROR') AND j.tenant = %(tenant)s
+  AND j.profile = %(profile)s AND j.source = %(source)s AND j.targets @> %(targets)s::text[];
+
+-- add_blocks: blocks from the temporary table; those that exist stay as they are.
+INSERT INTO blocks (job_id, block_id, document_id, target, number, batch, segments, characters, state)
+SELECT job_id, block_id, document_id, target, number, batch, segments, characters, 'PENDING' FROM new_blocks
+ON CONFLICT DO NOTHING;
+
+-- pass_blocks: blocks of the temporary table that need no translation.
+UPDATE blocks SET state = 'COMPLETED', reason = 'already in the target language', updated_at = now()
+FROM new_blocks n WHERE blocks.job_id = n.job_id AND blocks.block_id = n.block_id AND n.batch IS NULL AND blocks.state = 'PENDING';
+
+-- add_batch: a batch; a second time adds nothing.
+INSERT INTO batches (job_id, batch, source, target, part, row_group, characters)
+VALUES (%(job_id)s, %(batch)s, %(source)s, %(target)s, %(part)s, %(row_group)s, %(characters)s)
+ON CONFLICT DO NOTHING;
+
+-- batches: every batch of a job with its size, in order.
+SELECT batch, source, target, characters FROM batches WHERE job_id = %(job_id)s ORDER BY batch;
+
+-- place_batches: gives batches their shards.
+UPDATE batches SET shard = p.shard
+FROM unnest(%(batches)s::int[], %(shards)s::int[]) AS p (batch, shard)
+WHERE batches.job_id = %(job_id)s AND batches.batch = p.batch;
+
+-- add_shards: the shards of a job; a second time adds nothing.
+INSERT INTO shards (job_id, shard) SELECT %(job_id)s, generate_series(0, %(count)s - 1) ON CONFLICT DO NOTHING;
+
+-- waiting_shards: shards with blocks that still want a translation.
+SELECT DISTINCT b.shard FROM batches b JOIN blocks k USING (job_id, batch)
+WHERE b.job_id = %(job_id)s AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING') ORDER BY 1;
+
+-- waiting_batches: batches of a shard with blocks that still want a translation.
+SELECT DISTINCT b.batch FROM batches b JOIN blocks k USING (job_id, batch)
+WHERE b.job_id = %(job_id)s AND b.shard = %(shard)s AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING') ORDER BY 1;
+
+-- next_epoch: a new submission of a shard.
+UPDATE shards SET epoch = epoch + 1, submitted_at = now() WHERE job_id = %(job_id)s AND shard = %(shard)s RETURNING epoch;
+
+-- epoch: the newest submission of a shard.
+SELECT epoch FROM shards WHERE job_id = %(job_id)s AND shard = %(shard)s;
+
+-- watch_shards: for every shard a triggerer waits on: is its job running, blocks that wait, leases that live.
+SELECT w.job_id, w.shard, j.state AS job_state, count(k.block_id) AS waiting,
+       count(*) FILTER (WHERE k.lease_until > now()) AS leased
+FROM unnest(%(job_ids)s::uuid[], %(shards)s::int[]) AS w (job_id, shard)
+JOIN jobs j ON j.job_id = w.job_id
+LEFT JOIN batches b ON b.job_id = w.job_id AND b.shard = w.shard
+LEFT JOIN blocks k ON k.job_id = b.job_id AND k.batch = b.batch AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING')
+GROUP BY w.job_id, w.shard, j.state;
+
+-- batch: where a batch lies and what it is.
+SELECT b.batch, b.source, b.target, b.part, b.row_group, b.characters, b.shard, j.profile, j.request_id
+FROM batches b JOIN jobs j USING (job_id)
+WHERE b.job_id = %(job_id)s AND b.batch = %(batch)s AND j.state = 'RUNNING';
+
+-- claim: leases the blocks of a batch that are free, or whose lease has run out; a fencing token for each.
+UPDATE blocks SET state = 'CLAIMED', attempt = attempt + 1, token = nextval('fencing_tokens'), claimed_by = actor(),
+       lease_until = now() + make_interval(secs => %(lease_seconds)s), processing_at = NULL, validating_at = NULL, updated_at = now()
+FROM (
+    SELECT job_id, block_id FROM blocks
+    WHERE job_id = %(job_id)s AND batch = %(batch)s AND attempt < %(max_attempts)s
+      AND (state = 'PENDING' OR (state IN ('CLAIMED', 'PROCESSING') AND lease_until < now()))
+      AND EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND state = 'RUNNING')
+    ORDER BY block_id FOR UPDATE SKIP LOCKED
+) AS free
+WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id
+RETURNING blocks.block_id, blocks.document_id, blocks.number, blocks.token, blocks.attempt;
+
+-- close_exhausted: blocks of a batch whose budget is spent go to quarantine.
+WITH spent AS (
+    UPDATE blocks SET state = 'ERROR', error_class = coalesce(error_class, 'transient'),
+           reason = coalesce(reason, 'the worker was lost ' || attempt || ' times'), lease_until = NULL, updated_at = now()
+    WHERE job_id = %(job_id)s AND batch = %(batch)s AND attempt >= %(max_attempts)s
+      AND (state = 'PENDING' OR (state IN ('CLAIMED', 'PROCESSING') AND lease_until < now()))
+    RETURNING job_id, block_id, error_class, reason
+)
+INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
+SELECT job_id, 'block', block_id, error_class, reason FROM spent RETURNING entity_id;
+
+-- finish: makes the results of an attempt current, where the token still holds; returns the blocks accepted.
+UPDATE blocks SET state = 'VALIDATING', lease_until = NULL, processing_at = %(processing_at)s, validating_at = clock_timestamp(),
+       result = %(result)s, models = string_to_array(nullif(r.models, ''), ','), tier = r.tier, score = r.score, seconds = r.seconds,
+       cost = coalesce(blocks.cost, 0) + r.cost, error_class = NULL, reason = NULL, updated_at = now()
+FROM (
+    SELECT k.job_id, k.block_id, r.* FROM blocks k
+    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[], %(scores)s::real[],
+                %(seconds)s::real[], %(costs)s::float8[]) AS r (id, held, models, tier, score, seconds, cost)
+      ON k.block_id = r.id
+    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
+    ORDER BY k.block_id FOR UPDATE OF k
+) AS r
+WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
+RETURNING blocks.block_id;
+
+-- hand_back: a failed attempt: blocks return to PENDING, with the cause.
+UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now()
+FROM (
+    SELECT k.job_id, k.block_id FROM blocks k
+    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS r (id, held) ON k.block_id = r.id
+    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
+    ORDER BY k.block_id FOR UPDATE OF k
+) AS r
+WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
+RETURNING blocks.block_id;
+
+-- quarantine: open blocks to ERROR, each with its dead letter; returns how many.
+WITH refused AS (
+    UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = %(error_class)s, reason = r.reason, updated_at = now()
+    FROM (
+        SELECT k.job_id, k.block_id, r.reason FROM blocks k
+        JOIN unnest(%(block_ids)s::uuid[], %(reasons)s::text[]) AS r (id, reason) ON k.block_id = r.id
+        WHERE k.job_id = %(job_id)s AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
+        ORDER BY k.block_id FOR UPDATE OF k
+    ) AS r
+    WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
+    RETURNING blocks.job_id, blocks.block_id, blocks.error_class, blocks.reason, blocks.score, blocks.models
+)
+INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason, evidence)
+SELECT job_id, 'block', block_id, error_class, reason, jsonb_build_object('score', score, 'models', models) FROM refused
+RETURNING entity_id;
+
+-- quarantine_blocks_of: the open blocks of a document that ended in ERROR.
+UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = 'data', reason = %(reason)s, updated_at = now()
+WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING');
+
+-- quarantine_document: a document's dead letter.
+INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
+VALUES (%(job_id)s, 'document', %(document_id)s, 'data', %(reason)s);
+
+-- accept: blocks that passed the gate.
+UPDATE blocks SET state = 'COMPLETED', updated_at = now()
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND state = 'VALIDATING' AND block_id <> ALL(%(except_ids)s::uuid[])
+    ORDER BY block_id LIMIT 20000 FOR UPDATE
+) AS passed
+WHERE blocks.job_id = passed.job_id AND blocks.block_id = passed.block_id
+RETURNING blocks.block_id;
+
+-- retry_blocks: quarantined blocks of a job get a new budget (a person asked: the job was started again).
+UPDATE blocks SET state = 'PENDING', attempt = 0, reason = NULL, error_class = NULL, updated_at = now()
+WHERE job_id = %(job_id)s AND state = 'ERROR' AND batch IS NOT NULL RETURNING block_id;
+
+-- retry_documents: documents of a job that is started again, where they have blocks to work on.
+UPDATE documents SET state = 'TRANSLATING', reason = NULL, updated_at = now()
+WHERE job_id = %(job_id)s AND state IN ('PARTIAL', 'ERROR') AND segments > 0;
+
+-- cancel_blocks: open blocks of a job.
+UPDATE blocks SET state = 'CANCELED', lease_until = NULL, updated_at = now()
+WHERE job_id = %(job_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING') RETURNING block_id;
+
+-- cancel_documents: documents of a job that have not ended.
+UPDATE documents SET state = 'CANCELED', updated_at = now()
+WHERE job_id = %(job_id)s AND state IN ('REGISTERED', 'PARTITIONED', 'TRANSLATING', 'ASSEMBLING');
+
+-- results_of_job: results objects that hold current translations of blocks the gate has not judged yet.
+SELECT DISTINCT result FROM blocks WHERE job_id = %(job_id)s AND state = 'VALIDATING' AND result IS NOT NULL ORDER BY 1;
+
+-- blocks_of_document: a page of the blocks of one document and language with their place in the store, in order.
+SELECT k.block_id, k.number, k.state, k.result, k.reason, k.tier, k.score, b.part, b.row_group
+FROM blocks k LEFT JOIN batches b USING (job_id, batch)
+WHERE k.job_id = %(job_id)s AND k.document_id = %(document_id)s AND k.target = %(target)s AND k.number > %(after)s
+ORDER BY k.number LIMIT %(limit)s;
+
+-- blocks: a page of a job's blocks, by state where one is given.
+SELECT k.*, d.paths[1] AS path FROM blocks k JOIN documents d USING (job_id, document_id)
+WHERE k.job_id = %(job_id)s AND (%(state)s::text IS NULL OR k.state = %(state)s)
+ORDER BY d.paths[1], k.target, k.number LIMIT %(limit)s OFFSET %(offset)s;
+
+-- write_output: what assemble made.
+INSERT INTO outputs (job_id, document_id, target, size_bytes, sha256, units_in, units_out, segments, translated, untranslated)
+VALUES (%(job_id)s, %(document_id)s, %(target)s, %(size_bytes)s, %(sha256)s, %(units_in)s, %(units_out)s, %(segments)s,
+        %(translated)s, %(untranslated)s)
+ON CONFLICT (job_id, document_id, target) DO UPDATE SET size_bytes = excluded.size_bytes, sha256 = excluded.sha256,
+    units_in = excluded.units_in, units_out = excluded.units_out, segments = excluded.segments,
+    translated = excluded.translated, untranslated = excluded.untranslated, refused = NULL;
+
+-- refuse_output: an output that the gate will not let out.
+UPDATE outputs SET refused = %(reason)s WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND target = %(target)s;
+
+-- outputs: what assemble made of a job, with what became of the blocks.
+SELECT o.*, d.paths, d.source, d.format, d.origin FROM outputs o JOIN documents d USING (job_id, document_id)
+WHERE o.job_id = %(job_id)s ORDER BY d.paths[1], o.target;
+
+-- block_counts: blocks of a job by document, language and state.
+SELECT document_id, target, state, count(*) AS blocks FROM blocks WHERE job_id = %(job_id)s GROUP BY 1, 2, 3;
+
+-- progress: blocks of a job by state, with characters.
+SELECT state, count(*) AS blocks, coalesce(sum(characters), 0) AS characters FROM blocks WHERE job_id = %(job_id)s GROUP BY 1;
+
+-- totals: what a job took, by language, tier and model.
+SELECT target, tier, models, count(*) AS blocks, sum(segments) AS segments, sum(characters) AS characters, avg(score) AS score,
+       sum(seconds) AS seconds, sum(cost) AS cost
+FROM blocks WHERE job_id = %(job_id)s AND result IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+
+-- errors: quarantined blocks of a job by reason.
+SELECT error_class, reason, count(*) AS blocks FROM blocks WHERE job_id = %(job_id)s AND state = 'ERROR' GROUP BY 1, 2 ORDER BY 3 DESC;
+
+-- find_known: where translations of these segments lie, if they are known.
+SELECT s.segment_key, r.object_key, s.row_number FROM known_segments s JOIN results r USING (result_id) WHERE s.segment_key = ANY(%(keys)s);
+
+-- add_result: a results object that holds segments worth knowing.
+INSERT INTO results (job_id, object_key) VALUES (%(job_id)s, %(object_key)s) RETURNING result_id;
+
+-- add_known: segments that passed their checks; the first one stays.
+INSERT INTO known_segments (segment_key, result_id, row_number)
+SELECT k, %(result_id)s, n FROM unnest(%(keys)s::bytea[], %(rows)s::int[]) AS u (k, n) ORDER BY k ON CONFLICT DO NOTHING;
+
+-- history_of: what happened to a job, document or block.
+SELECT * FROM history WHERE job_id = %(job_id)s AND entity_id = %(entity_id)s ORDER BY at;

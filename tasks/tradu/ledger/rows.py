@@ -1,0 +1,224 @@
+"""Rows of the ledger as they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request: some documents, a source language or `auto`, target languages, a profile."""
+
+    job_id: UUID
+    tenant: str
+    region: str
+    idempotency_key: str
+    request_id: str
+    run_id: str | None
+    state: str
+    source: str
+    targets: list[str]
+    profile: str
+    documents: list[str]
+    options: dict[str, Any]
+    reason: str | None
+    cost_estimate: float | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An input file of a job. `paths` are where it stands in the tree that came in; one file may stand twice."""
+
+    job_id: UUID
+    document_id: str
+    paths: list[str]
+    origin: str
+    format: str | None
+    source: str | None
+    language_confidence: float | None
+    size_bytes: int
+    segments: int
+    characters: int
+    state: str
+    error: str | None
+    reason: str | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch with what a worker needs to run it."""
+
+    batch: int
+    source: str
+    target: str
+    part: str
+    row_group: int
+    characters: int
+    shard: int
+    profile: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSize:
+    """A batch as the planner sees it."""
+
+    batch: int
+    source: str
+    target: str
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A block that this process holds under a fencing token."""
+
+    block_id: UUID
+    document_id: str
+    number: int
+    token: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedBlock:
+    """A block of a document with the place of its source text and its current translation."""
+
+    block_id: UUID
+    number: int
+    state: str
+    result: str | None
+    reason: str | None
+    tier: str | None
+    score: float | None
+    part: str | None
+    row_group: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block as the command line shows it."""
+
+    job_id: UUID
+    block_id: UUID
+    document_id: str
+    target: str
+    number: int
+    batch: int | None
+    segments: int
+    characters: int
+    state: str
+    attempt: int
+    token: int | None
+    lease_until: datetime | None
+    claimed_by: str | None
+    processing_at: datetime | None
+    validating_at: datetime | None
+    result: str | None
+    models: list[str] | None
+    tier: str | None
+    score: float | None
+    seconds: float | None
+    cost: float | None
+    error_class: str | None
+    reason: str | None
+    updated_at: datetime
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A translated document as assemble made it."""
+
+    job_id: UUID
+    document_id: str
+    target: str
+    size_bytes: int
+    sha256: str
+    units_in: int
+    units_out: int
+    segments: int
+    translated: int
+    untranslated: int
+    refused: str | None
+    paths: list[str]
+    source: str | None
+    format: str | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCount:
+    """Blocks of one document and language in one state."""
+
+    document_id: str
+    target: str
+    state: str
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Blocks of a job in one state."""
+
+    state: str
+    blocks: int
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What one language, tier and choice of models took."""
+
+    target: str
+    tier: str | None
+    models: list[str] | None
+    blocks: int
+    segments: int
+    characters: int
+    score: float | None
+    seconds: float | None
+    cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCount:
+    """Quarantined blocks of one cause."""
+
+    error_class: str | None
+    reason: str | None
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardWatch:
+    """What a trigger needs to know of a shard."""
+
+    job_id: UUID
+    shard: int
+    job_state: str
+    waiting: int
+    leased: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One transition."""
+
+    job_id: UUID
+    entity: str
+    entity_id: str
+    at: datetime
+    from_state: str
+    to_state: str
+    actor: str
+    attempt: int | None
+    reason: str | None
+    request_id: str

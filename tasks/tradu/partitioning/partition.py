@@ -1,0 +1,232 @@
+"""Partitions the documents of a job: streams each one into row groups of segments, and their blocks into the ledger."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tradu import layout
+from tradu.documents import codes
+from tradu.documents.model import FormatOptions
+from tradu.documents.registry import format_named
+from tradu.errors import DataError
+from tradu.ledger import blocks as ledger_blocks
+from tradu.ledger import ids
+from tradu.ledger.blocks import NewBatch, NewBlock
+from tradu.ledger.connection import Ledger
+from tradu.ledger.rows import BatchSize, Document, Job
+from tradu.partitioning import plan
+from tradu.partitioning.segments import Segment, blocks, split
+from tradu.settings import Settings
+from tradu.store import Store, buffered
+
+log = logging.getLogger(__name__)
+GROUPS_PER_PART = 64
+Check = Callable[[str], Any]
+"""Looks at a block's source text; a dataclass of columns for the blocks gate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partitioned:
+    """What partition made of a job."""
+
+    documents: int
+    blocks: int
+    characters: int
+    shards: int
+
+
+@dataclass(slots=True)
+class _Group:
+    """Blocks of one source language that will be one row group."""
+
+    source: str
+    rows: list[tuple[str, int, Segment]] = field(default_factory=list)
+    blocks: list[tuple[str, int, int, int]] = field(default_factory=list)  # document, number, segments, characters
+    characters: int = 0
+
+    def add(self, document_id: str, number: int, segments: Sequence[Segment]) -> None:
+        size = sum(len(s.source) for s in segments)
+        self.rows.extend((document_id, number, s) for s in segments)
+        self.blocks.append((document_id, number, len(segments), size))
+        self.characters += size
+
+    def drop(self, document_id: str) -> None:
+        self.rows = [r for r in self.rows if r[0] != document_id]
+        self.blocks = [b for b in self.blocks if b[0] != document_id]
+        self.characters = sum(b[3] for b in self.blocks)
+
+
+class _Writer:
+    """Writes groups as row groups of parts, and their batches and blocks to the ledger, part by part."""
+
+    def __init__(self, job: Job, ledger: Ledger, store: Store, check: Check) -> None:
+        self.job, self.ledger, self.store, self.check = job, ledger, store, check
+        self.part = self.group = self.total_blocks = self.characters = 0
+        self._stack = ExitStack()
+        self._parquet: pq.ParquetWriter | None = None
+        self._batches: list[NewBatch] = []
+        self._blocks: list[NewBlock] = []
+        self._index: list[dict[str, Any]] = []
+
+    def write(self, group: _Group) -> None:
+        """One row group, with a batch for each language it is to be translated into."""
+        if not group.rows:
+            return
+        if self._parquet is None:
+            stream = self._stack.enter_context(self.store.writing(layout.part_key(self.job.job_id, self.part)))
+            self._parquet = self._stack.enter_context(pq.ParquetWriter(stream, layout.SEGMENTS, compression="zstd"))
+        self._parquet.write_table(_table(group.rows))
+        for place, target in enumerate(self.job.targets):
+            batch = None
+            if not same_language(group.source, target):
+                batch = (self.part * GROUPS_PER_PART + self.group) * len(self.job.targets) + place
+                key = layout.part_key(self.job.job_id, self.part)
+                self._batches.append(NewBatch(batch, group.source, target, key, self.group, group.characters))
+            self._blocks.extend(NewBlock(d, target, n, batch, s, c) for d, n, s, c in group.blocks)
+        self._index.extend(self._checked(group))
+        self.total_blocks += len(group.blocks) * len(self.job.targets)
+        self.characters += group.characters
+        self.group += 1
+        if self.group == GROUPS_PER_PART:
+            self.close_part()
+
+    def _checked(self, group: _Group) -> Iterator[dict[str, Any]]:
+        texts: dict[tuple[str, int], list[str]] = {}
+        for document_id, number, segment in group.rows:
+            texts.setdefault((document_id, number), []).append(codes.plain(segment.source))
+        for document_id, number, segments, characters in group.blocks:
+            text = " ".join(texts[document_id, number])
+            yield {
+                "block_id": str(ids.block_id(self.job.job_id, document_id, self.job.targets[0], number)),
+                "document_id": document_id,
+                "number": number,
+                "segments": segments,
+                "characters": characters,
+                **asdict(self.check(text)),
+            }
+
+    def close_part(self) -> None:
+        """End the open part: its objects appear in the store, then its rows in the ledger."""
+        if self._parquet is None:
+            return
+        self._stack.close()
+        with self.store.writing(layout.index_key(self.job.job_id, self.part)) as stream:
+            pq.write_table(pa.Table.from_pylist(self._index), stream, compression="zstd")
+        with self.ledger.transaction(self.job.request_id) as tx:
+            ledger_blocks.add(tx, self.job.job_id, self._batches, self._blocks)
+        log.info("partitioned %d blocks, %d characters", self.total_blocks, self.characters)
+        self._parquet, self.group, self.part = None, 0, self.part + 1
+        self._batches, self._blocks, self._index = [], [], []
+
+
+def same_language(source: str, target: str) -> bool:
+    """Whether two language tags name one language (`pt` and `pt-BR` do)."""
+    return source.replace("_", "-").split("-")[0].lower() == target.replace("_", "-").split("-")[0].lower()
+
+
+def _table(rows: Sequence[tuple[str, int, Segment]]) -> pa.Table:
+    return pa.table(
+        {
+            "document_id": [r[0] for r in rows],
+            "block": [r[1] for r in rows],
+            "unit": [r[2].unit for r in rows],
+            "lead": [r[2].lead for r in rows],
+            "source": [r[2].source for r in rows],
+            "trail": [r[2].trail for r in rows],
+            "code_offset": [r[2].code_offset for r in rows],
+        },
+        schema=layout.SEGMENTS,
+    )
+
+
+def document_blocks(
+    document: Document, store: Store, options: FormatOptions, max_block_chars: int
+) -> Iterator[list[Segment]]:
+    """The blocks of a document, streamed from its raw bytes.
+
+    Raises:
+        DataError: the document turns out to be malformed.
+    """
+    assert document.format is not None
+    document_format = format_named(document.format)
+    with store.reading(layout.raw_key(document.document_id)) as stream:
+        units = (
+            split(number, unit, document.source or "en", max_block_chars)
+            for number, unit in enumerate(document_format.units(buffered(stream), options))
+        )
+        yield from blocks(units, max_block_chars)
+
+
+def partition(
+    job: Job, options: FormatOptions, ledger: Ledger, store: Store, settings: Settings, *, check: Check, cost: plan.Cost
+) -> Partitioned:
+    """Partition every REGISTERED document and plan the shards.
+
+    Everything it writes is a function of the documents, so that a run that was killed is run again from the start and
+    finds its own rows. A document that proves malformed on the way is quarantined; the rest go on.
+    """
+    with ledger.transaction(job.request_id) as tx:
+        documents = [d for d in tx.rows("documents", Document, job_id=job.job_id) if d.state == "REGISTERED"]
+    if documents:
+        _partition_documents(documents, _Writer(job, ledger, store, check), options, settings)
+    with ledger.transaction(job.request_id) as tx:
+        batches = tx.rows("batches", BatchSize, job_id=job.job_id)
+        placed = plan.shards(
+            batches, cost, max_shards=settings.max_shards, min_shard_chars=settings.min_shard_chars
+        )
+        count = max(placed, default=-1) + 1
+        tx.run("place_batches", job_id=job.job_id, batches=[b.batch for b in batches], shards=placed)
+        if count:
+            tx.run("add_shards", job_id=job.job_id, count=count)
+        tx.run("move_documents", job_id=job.job_id, state="PARTITIONED", from_states=["REGISTERED"])
+        expected = sum(b.characters * cost(b.source, b.target) for b in batches) / 1e6
+        tx.run("set_estimate", job_id=job.job_id, cost=expected * settings.cpu_price_per_hour / 3600)
+        total = sum(p[1] for p in tx.tuples("progress", job_id=job.job_id))
+    return Partitioned(len(documents), int(total), sum(b.characters for b in batches), count)
+
+
+def _partition_documents(documents: Sequence[Document], writer: _Writer, options: FormatOptions, settings: Settings) -> None:
+    group = _Group("")
+    for document in documents:
+        segments = characters = 0
+        try:
+            for number, block in enumerate(document_blocks(document, writer.store, options, settings.max_block_chars)):
+                source = document.source or "und"
+                size = sum(len(s.source) for s in block)
+                if group.source != source or group.characters + size > settings.batch_chars:
+                    writer.write(group)
+                    group = _Group(source)
+                group.add(document.document_id, number, block)
+                segments, characters = segments + len(block), characters + size
+        except DataError as error:
+            group.drop(document.document_id)
+            writer.write(group)
+            writer.close_part()
+            group = _Group("")
+            quarantine_document(writer.job, document, str(error), writer.ledger)
+            continue
+        with writer.ledger.transaction(writer.job.request_id) as tx:
+            tx.run(
+                "measure_document",
+                job_id=writer.job.job_id,
+                document_id=document.document_id,
+                segments=segments,
+                characters=characters,
+            )
+    writer.write(group)
+    writer.close_part()
+
+
+def quarantine_document(job: Job, document: Document, reason: str, ledger: Ledger) -> None:
+    """End a document in ERROR, with its blocks, and leave a dead letter."""
+    with ledger.transaction(job.request_id) as tx:
+        tx.run("quarantine_blocks_of", job_id=job.job_id, document_id=document.document_id, reason=reason)
+        if tx.run("end_document", job_id=job.job_id, document_id=document.document_id, state="ERROR", reason=reason):
+            tx.run("quarantine_document", job_id=job.job_id, document_id=document.document_id, reason=reason)
