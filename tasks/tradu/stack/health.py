@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -13,22 +15,31 @@ from tradu.stack.layout import Layout
 
 # name of a component in Airflow's health report -> our service
 _COMPONENTS = {
-    "metadatabase": "airflow-api-server",
     "scheduler": "airflow-scheduler",
     "triggerer": "airflow-triggerer",
     "dag_processor": "airflow-dag-processor",
 }
 
 
-def airflow_health(layout: Layout) -> dict[str, bool]:
-    """Health of Airflow's components by service name; empty while the API does not answer."""
+def airflow_health(layout: Layout, started: Mapping[str, float]) -> dict[str, bool]:
+    """Health of Airflow's components by service name; empty while the API does not answer.
+
+    Airflow calls a component healthy for 30 s after its last heartbeat, dead or alive, so a heartbeat counts only
+    when it is younger than the process: `started` holds the Unix times, by service name.
+    """
     try:
         reply = httpx.get(f"{layout.settings.api_url.rstrip('/')}/api/v2/monitor/health", timeout=5, trust_env=False)
         reply.raise_for_status()
         report: dict[str, Any] = reply.json()
     except (httpx.HTTPError, json.JSONDecodeError):
         return {}
-    return {ours: (report.get(name) or {}).get("status") == "healthy" for name, ours in _COMPONENTS.items()}
+    found = {"airflow-api-server": (report.get("metadatabase") or {}).get("status") == "healthy"}
+    for name, ours in _COMPONENTS.items():
+        part = report.get(name) or {}
+        beat = part.get(f"latest_{name}_heartbeat")
+        fresh = beat is not None and datetime.fromisoformat(beat).timestamp() >= started.get(ours, 0.0)
+        found[ours] = part.get("status") == "healthy" and fresh
+    return found
 
 
 def sign_in(layout: Layout, password: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from tradu.stack.host import Host, this_host
 from tradu.stack.layout import Layout
 from tradu.stack.private import write_private
 from tradu.stack.services import AIRFLOW_COMPONENTS, LINE, POSTGRES, Service, services, supervisor_config, worker_count
-from tradu.stack.supervise import ProcessState, Supervisor
+from tradu.stack.supervise import RUNNING, ProcessState, Supervisor
 
 Progress = Callable[[str], None]
 STOP_SECONDS = 30
@@ -77,16 +78,16 @@ def up(settings: Settings, progress: Progress = lambda _: None) -> dict[str, flo
     with _alone(layout):
         with clock.step("prepare"):
             listed, environment = _prepare(layout, host)
-        with clock.step("postgres"):
-            _start_supervisor(layout, listed, environment)
-            _start_postgres(layout)
         supervisor = Supervisor(layout)
+        with clock.step("postgres"):
+            _start_supervisor(layout, supervisor, listed, environment, progress)
+            _start_postgres(layout, supervisor)
         _start(supervisor, [service for service in listed if service.name.startswith("dask")])
         with clock.step("databases"):
             _migrate(layout, environment)
         with clock.step("services"):
             _start(supervisor, [service for service in listed if service.is_line])
-            clock.seconds |= _wait_healthy(layout, host, progress)
+            clock.seconds |= _wait_healthy(layout, host, supervisor, progress)
     clock.seconds["total"] = clock.since_start()
     return clock.seconds
 
@@ -101,21 +102,36 @@ def _prepare(layout: Layout, host: Host) -> tuple[list[Service], dict[str, str]]
     return listed, airflow_config.environment(layout, os.environ)
 
 
-def _start_supervisor(layout: Layout, listed: list[Service], environment: dict[str, str]) -> None:
-    supervisor = Supervisor(layout)
+def _start_supervisor(
+    layout: Layout,
+    supervisor: Supervisor,
+    listed: list[Service],
+    environment: dict[str, str],
+    progress: Progress,
+) -> None:
+    """Start the supervisor, or find it; either way no process of a dead one is left afterwards."""
+    config, digest_file = supervisor_config(layout, listed), layout.run / "settings.sha256"
+    digest = _digest(config, environment)
     pid = supervisor.pid()
-    server = layout.postgres
     if pid is not None:
+        if digest_file.is_file() and digest_file.read_text() != digest:
+            progress("settings have changed since the stack was started: `tradu down` and `tradu up` apply them")
         supervised = [process.pid for process in processes.tree(pid)]
         processes.sweep(layout.identity, None, keep=supervised)  # orphans of a component that was killed
         return
     processes.sweep(layout.identity, _postmaster(layout))
     _check_ports(layout)
-    if server is not None:
-        postgres.prepare(server)
-    config = layout.run / "supervisord.conf"
-    write_private(config, supervisor_config(layout, listed))
-    supervisor.start(config, environment)
+    if layout.postgres is not None:
+        postgres.prepare(layout.postgres)
+    write_private(layout.run / "supervisord.conf", config)
+    write_private(digest_file, digest)
+    supervisor.start(layout.run / "supervisord.conf", environment)
+
+
+def _digest(config: str, environment: dict[str, str]) -> str:
+    """A fingerprint of what the services were started with."""
+    relevant = sorted(item for item in environment.items() if item[0].startswith(("TRADU_", "AIRFLOW_", "AWS_")))
+    return hashlib.sha256(repr((config, relevant)).encode()).hexdigest()
 
 
 def _postmaster(layout: Layout) -> int | None:
@@ -131,11 +147,11 @@ def _check_ports(layout: Layout) -> None:
             )
 
 
-def _start_postgres(layout: Layout) -> None:
+def _start_postgres(layout: Layout, supervisor: Supervisor) -> None:
     server = layout.postgres
     if server is None:
         return
-    Supervisor(layout).start_service(POSTGRES, POSTGRES)
+    supervisor.start_service(POSTGRES, POSTGRES)
     postgres.wait_ready(server.admin_dsn, 60)
     postgres.provision(server)
     if layout.settings.ledger_url is None:
@@ -155,10 +171,11 @@ def _start(supervisor: Supervisor, listed: list[Service]) -> None:
         supervisor.start_service(LINE, service.name)
 
 
-def _healths(layout: Layout, host: Host) -> dict[str, bool]:
-    """Health of everything that can be asked, by service name."""
+def _healths(layout: Layout, host: Host, states: list[ProcessState]) -> dict[str, bool]:
+    """Health of everything that can be asked, by service name; what does not run is not healthy."""
+    running = {state.name: time.time() - state.uptime_seconds for state in states if state.state == RUNNING}
     found = dict.fromkeys((f"airflow-{component}" for component in AIRFLOW_COMPONENTS), False)
-    found |= health.airflow_health(layout)
+    found |= {n: well and n in running for n, well in health.airflow_health(layout, running).items()}
     if layout.runs_dask_scheduler:
         workers = health.dashboard_workers(layout)
         found["dask-scheduler"] = workers is not None
@@ -166,12 +183,12 @@ def _healths(layout: Layout, host: Host) -> dict[str, bool]:
     return found
 
 
-def _wait_healthy(layout: Layout, host: Host, progress: Progress) -> dict[str, float]:
+def _wait_healthy(layout: Layout, host: Host, supervisor: Supervisor, progress: Progress) -> dict[str, float]:
     """Wait for every service; the seconds at which each became healthy."""
     begun = time.monotonic()
     reached: dict[str, float] = {}
     while True:
-        found = _healths(layout, host)
+        found = _healths(layout, host, supervisor.states())
         for name in sorted(name for name, well in found.items() if well and name not in reached):
             reached[name] = round(time.monotonic() - begun, 2)
             progress(f"{name} is healthy")
@@ -202,7 +219,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
     states = Supervisor(layout).states()
     if not states:
         return []
-    found = _healths(layout, host)
+    found = _healths(layout, host, states)
     server = layout.postgres
     if server is not None:
         found[POSTGRES] = health.database_error(server.admin_dsn) is None

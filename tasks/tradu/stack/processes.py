@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -87,7 +86,3 @@ def sweep(identity: str, postmaster: int | None, keep: Iterable[int] = ()) -> in
     count += stop(main, signal.SIGINT, 8)
     return count + stop([process for process in left if process.pid in family], signal.SIGKILL, 1)
 
-
-def own_pid() -> int:
-    """Our process id."""
-    return os.getpid()

@@ -18,7 +18,7 @@ from tradu.errors import SystemicError
 from tradu.stack.layout import Layout
 
 _ALREADY_STARTED = 60
-_RUNNING = "RUNNING"
+RUNNING = "RUNNING"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Supervisor:
                 row["name"],
                 row["statename"],
                 row["pid"] or None,
-                max(0.0, row["now"] - row["start"]) if row["statename"] == _RUNNING else 0.0,
+                max(0.0, row["now"] - row["start"]) if row["statename"] == RUNNING else 0.0,
             )
             for row in rows
         ]
