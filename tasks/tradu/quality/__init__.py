@@ -1,0 +1,1 @@
+"""Checks of sources and translations, and the gates between the stages."""
