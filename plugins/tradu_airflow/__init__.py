@@ -1,0 +1,1 @@
+"""Everything of Tradu that knows Airflow."""

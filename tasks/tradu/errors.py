@@ -62,3 +62,7 @@ class GateStopError(TraduError):
     """A gate stopped the run: too large a share of its rows was bad."""
 
     error_class = ErrorClass.DATA
+
+    def __init__(self, message: str, data_docs: str | None = None) -> None:
+        super().__init__(message)
+        self.data_docs = data_docs

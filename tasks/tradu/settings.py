@@ -93,7 +93,7 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def _cached(_environment: tuple[tuple[str, str], ...]) -> Settings:
-    return Settings()  # type: ignore[call-arg]
+    return Settings()
 
 
 def get_settings() -> Settings:

@@ -101,7 +101,7 @@ CREATE TABLE blocks (
     PRIMARY KEY (job_id, block_id)
 ) PARTITION BY RANGE (job_id);
 CREATE UNIQUE INDEX blocks_in_order ON blocks (job_id, document_id, target, number);
-CREATE INDEX blocks_waiting ON blocks (job_id, batch) WHERE state IN ('PENDING', 'CLAIMED', 'PROCESSING');
+CREATE INDEX blocks_open ON blocks (job_id, batch) WHERE state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING');
 COMMENT ON COLUMN blocks.attempt IS 'Attempts that spent retry budget or are running';
 COMMENT ON COLUMN blocks.result IS 'Key of the results object in the store that holds the current translation';
 

@@ -65,9 +65,7 @@ def assemble(job: Job, options: FormatOptions, ledger: Ledger, store: Store) -> 
     They go to a staging place: the gate looks at them before anyone else does. A second time makes the same bytes.
     """
     with ledger.transaction(job.request_id) as tx:
-        tx.run(
-            "move_documents", job_id=job.job_id, state="ASSEMBLING", from_states=["PARTITIONED", "TRANSLATING"]
-        )
+        tx.run("move_documents", job_id=job.job_id, state="ASSEMBLING", from_states=["PARTITIONED", "TRANSLATING"])
         documents = [d for d in tx.rows("documents", Document, job_id=job.job_id) if d.state == "ASSEMBLING"]
     made = 0
     for document in documents:
@@ -79,8 +77,7 @@ def assemble(job: Job, options: FormatOptions, ledger: Ledger, store: Store) -> 
 def _assemble_one(
     job: Job, document: Document, target: str, options: FormatOptions, ledger: Ledger, store: Store
 ) -> int:
-    assert document.format is not None
-    document_format, count = format_named(document.format), _Count()
+    document_format, count = format_named(document.format or ""), _Count()
     staging = layout.staging_key(job.job_id, target, document.document_id)
     refused = None
     with (
@@ -149,5 +146,3 @@ def _unit_texts(stream: Iterator[TranslatedSegment]) -> Iterator[tuple[int, str 
     for unit, group in groupby(stream, key=lambda s: s.unit):
         own = list(group)
         yield unit, "".join(s.text for s in own) if any(s.translation is not None for s in own) else None
-
-

@@ -57,9 +57,7 @@ def publish(job: Job, ledger: Ledger, store: Store) -> Published:
     return Published(state, reason, dict(tally))
 
 
-def _end_of(
-    document: Document, job: Job, outputs: list[Output], counts: list[BlockCount]
-) -> tuple[str, str | None]:
+def _end_of(document: Document, job: Job, outputs: list[Output], counts: list[BlockCount]) -> tuple[str, str | None]:
     """End state and reason of a document: ended ones stay as they are."""
     if document.state != DocumentState.ASSEMBLING:
         return document.state, document.reason or document.error
@@ -167,7 +165,9 @@ def _write_manifest(tx: Transaction, job: Job, store: Store, state: str, reason:
             {"class": e.error_class, "reason": e.reason, "blocks": e.blocks}
             for e in tx.rows("errors", ErrorCount, job_id=job.job_id)
         ],
-        "documents": [_document(d, [o for o in outputs if o.document_id == d.document_id], job) for d in documents.values()],
+        "documents": [
+            _document(d, [o for o in outputs if o.document_id == d.document_id], job) for d in documents.values()
+        ],
         "not_translated": layout.report_key(job.job_id),
     }
     store.put(layout.manifest_key(job.job_id), json.dumps(manifest, ensure_ascii=False, indent=1).encode())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
@@ -62,16 +63,14 @@ def placed_blocks(ledger: Ledger, job_id: UUID, document_id: str, target: str) -
         after = page[-1].number
 
 
-def segments(
-    ledger: Ledger, store: Store, job_id: UUID, document_id: str, target: str
-) -> Iterator[TranslatedSegment]:
+def segments(ledger: Ledger, store: Store, job_id: UUID, document_id: str, target: str) -> Iterator[TranslatedSegment]:
     """Every segment of a document that wanted a translation, in document order; memory holds one batch."""
     blocks = (b for b in placed_blocks(ledger, job_id, document_id, target) if b.part is not None)
     for (part, group), placed in groupby(blocks, key=lambda b: (b.part, b.row_group)):
-        sources = _by_block(_part(store.uri, part or "", group or 0), document_id)
+        sources = _part(store.uri, part or "", group or 0)[document_id]
         for block in placed:
             accepted = block.state == BlockState.COMPLETED and block.result is not None
-            made = _by_block(_result(store.uri, block.result or ""), document_id)[block.number] if accepted else None
+            made = _result(store.uri, block.result or "")[document_id][block.number] if accepted else None
             for place, row in enumerate(sources[block.number]):
                 result = made[place] if made is not None else {}
                 yield TranslatedSegment(
@@ -88,11 +87,7 @@ def segments(
                 )
 
 
-Rows = dict[str, dict[int, list[dict[str, object]]]]
-
-
-def _by_block(rows: Rows, document_id: str) -> dict[int, list[dict[str, object]]]:
-    return rows[document_id]
+Rows = dict[str, dict[int, list[dict[str, Any]]]]
 
 
 def _grouped(table: pa.Table) -> Rows:

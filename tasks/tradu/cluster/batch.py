@@ -111,8 +111,10 @@ def _attempt(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], se
     rows = _translate(segments, keys, known, routes, task)
     result = layout.result_key(job, task.batch, min(c.token for c in claims))
     with store.writing(result) as stream:
-        pq.write_table(_table(rows), stream, compression="zstd")
-    accepted = _commit(ledger, job, task, claims, rows, keys, result, started_at, time.perf_counter() - started, settings)
+        pq.write_table(_table(rows, claims), stream, compression="zstd")
+    accepted = _commit(
+        ledger, job, task, claims, rows, keys, result, started_at, time.perf_counter() - started, settings
+    )
     log.info("batch done: %d of %d blocks accepted", accepted, len(claims))
     return accepted
 
@@ -181,7 +183,9 @@ def _translate(
     routes: Sequence[Route],
     task: Batch,
 ) -> list[_Row]:
-    unknown = list({key: source for (_, _, source), key in zip(segments, keys, strict=True) if key not in known}.items())
+    unknown = list(
+        {key: source for (_, _, source), key in zip(segments, keys, strict=True) if key not in known}.items()
+    )
     judge = checks.judge(task.source, task.target)
     outcomes = translate([source for _, source in unknown], routes, judge, _engines())
     made = {key: outcome for (key, _), outcome in zip(unknown, outcomes, strict=True)}
@@ -197,9 +201,11 @@ def _translate(
     return rows
 
 
-def _table(rows: Sequence[_Row]) -> pa.Table:
+def _table(rows: Sequence[_Row], claims: Sequence[Claim]) -> pa.Table:
     names = ("document_id", "block", "source", "translation", "model", "tier", "known")
-    columns = {name: [getattr(row, name) for row in rows] for name in names}
+    columns: dict[str, list[object]] = {name: [getattr(row, name) for row in rows] for name in names}
+    ids = {(c.document_id, c.number): str(c.block_id) for c in claims}
+    columns["block_id"] = [ids[row.document_id, row.block] for row in rows]
     columns |= {name: [getattr(row.checks, name) for row in rows] for name in asdict(rows[0].checks)}
     return pa.table(columns)
 

@@ -51,7 +51,9 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
     try:
         client = Client(settings.dask_scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError) as error:
-        raise SystemicError(f"no Dask scheduler at {settings.dask_scheduler} ({error}): `tradu status` shows it") from error
+        raise SystemicError(
+            f"no Dask scheduler at {settings.dask_scheduler} ({error}): `tradu status` shows it"
+        ) from error
     try:
         if epoch and client.run_on_scheduler(is_alive, job=job, shard=shard, epoch=epoch):
             return Submission(epoch, len(batches), adopted=True)

@@ -1,4 +1,4 @@
-"""Loaded by every Dask worker at its start (`--preload`): logs as JSON, and what a batch imports, before the first one."""
+"""Loaded by every Dask worker at its start (`--preload`): JSON logs, and what a batch imports, before the first one."""
 
 from __future__ import annotations
 

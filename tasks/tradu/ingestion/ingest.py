@@ -15,10 +15,10 @@ from tradu.documents.model import FormatOptions
 from tradu.documents.registry import detect_format
 from tradu.errors import DataError
 from tradu.ingestion.sources import Source, expand
+from tradu.layout import raw_key
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Job
 from tradu.settings import Settings
-from tradu.layout import raw_key
 from tradu.store import Store, buffered, split_uri
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def take_in(source: Source, language_asked: str, options: FormatOptions, store: 
             found, confidence = language_asked, 1.0
         elif found is not None and confidence is not None and confidence < MINIMUM_CONFIDENCE:
             raise DataError(
-                f"the language isn't clear ({found}, {confidence:.0%} sure): say which it is (--from, or `source` in the request)"
+                f"the language isn't clear ({found}, {confidence:.0%} sure): name it (--from, or `source` in the request)"
             )
     except DataError as error:
         problem = str(error)
@@ -136,4 +136,3 @@ def _copy(uri: str, store: Store, limit: int) -> tuple[str, int]:
     else:
         store.move(incoming, key)
     return document_id, size
-

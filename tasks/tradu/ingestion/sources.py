@@ -74,7 +74,9 @@ def expand(items: Sequence[str], settings: Settings) -> Iterator[Source]:
             unique = _unique(path, taken)
             taken.add(unique)
             if len(taken) > settings.max_documents:
-                raise RequestError(f"more than {settings.max_documents} documents: split the job, or raise TRADU_MAX_DOCUMENTS")
+                raise RequestError(
+                    f"more than {settings.max_documents} documents: split the job, or raise TRADU_MAX_DOCUMENTS"
+                )
             yield Source(uri, unique)
         if not found:
             raise RequestError(f"{item}: no such file or folder, or nothing in it")

@@ -61,9 +61,7 @@ def add(transaction: Transaction, job_id: UUID, batches: Sequence[NewBatch], blo
     with transaction.connection.cursor() as cursor, cursor.copy(_COPY) as copy:
         for b in blocks:
             identifier = ids.block_id(job_id, b.document_id, b.target, b.number)
-            copy.write_row(
-                (job_id, identifier, b.document_id, b.target, b.number, b.batch, b.segments, b.characters)
-            )
+            copy.write_row((job_id, identifier, b.document_id, b.target, b.number, b.batch, b.segments, b.characters))
     transaction.run("add_blocks")
     transaction.run("pass_blocks")
     transaction.connection.execute("DROP TABLE new_blocks")

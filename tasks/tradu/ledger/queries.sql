@@ -191,7 +191,7 @@ VALUES (%(job_id)s, 'document', %(document_id)s, 'data', %(reason)s);
 -- accept: blocks that passed the gate.
 UPDATE blocks SET state = 'COMPLETED', updated_at = now()
 FROM (
-    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND state = 'VALIDATING' AND block_id <> ALL(%(except_ids)s::uuid[])
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND state = 'VALIDATING'
     ORDER BY block_id LIMIT 20000 FOR UPDATE
 ) AS passed
 WHERE blocks.job_id = passed.job_id AND blocks.block_id = passed.block_id
@@ -213,8 +213,12 @@ WHERE job_id = %(job_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VAL
 UPDATE documents SET state = 'CANCELED', updated_at = now()
 WHERE job_id = %(job_id)s AND state IN ('REGISTERED', 'PARTITIONED', 'TRANSLATING', 'ASSEMBLING');
 
--- results_of_job: results objects that hold current translations of blocks the gate has not judged yet.
-SELECT DISTINCT result FROM blocks WHERE job_id = %(job_id)s AND state = 'VALIDATING' AND result IS NOT NULL ORDER BY 1;
+-- batches_to_judge: batches with blocks that the gate has not judged yet.
+SELECT DISTINCT batch FROM blocks WHERE job_id = %(job_id)s AND state = 'VALIDATING' ORDER BY 1;
+
+-- results_of_batches: results objects of these batches, with the blocks whose current translation they hold.
+SELECT result, array_agg(block_id::text) FROM blocks
+WHERE job_id = %(job_id)s AND batch = ANY(%(batches)s) AND state = 'VALIDATING' AND result IS NOT NULL GROUP BY 1 ORDER BY 1;
 
 -- blocks_of_document: a page of the blocks of one document and language with their place in the store, in order.
 SELECT k.block_id, k.number, k.state, k.result, k.reason, k.tier, k.score, b.part, b.row_group
@@ -268,3 +272,6 @@ SELECT k, %(result_id)s, n FROM unnest(%(keys)s::bytea[], %(rows)s::int[]) AS u 
 
 -- history_of: what happened to a job, document or block.
 SELECT * FROM history WHERE job_id = %(job_id)s AND entity_id = %(entity_id)s ORDER BY at;
+
+-- job_of_run: the job that a DAG run works on.
+SELECT job_id FROM jobs WHERE run_id = %(run_id)s AND state = 'RUNNING';

@@ -154,8 +154,7 @@ def document_blocks(
     Raises:
         DataError: the document turns out to be malformed.
     """
-    assert document.format is not None
-    document_format = format_named(document.format)
+    document_format = format_named(document.format or "")
     with store.reading(layout.raw_key(document.document_id)) as stream:
         units = (
             split(number, unit, document.source or "en", max_block_chars)
@@ -178,9 +177,7 @@ def partition(
         _partition_documents(documents, _Writer(job, ledger, store, check), options, settings)
     with ledger.transaction(job.request_id) as tx:
         batches = tx.rows("batches", BatchSize, job_id=job.job_id)
-        placed = plan.shards(
-            batches, cost, max_shards=settings.max_shards, min_shard_chars=settings.min_shard_chars
-        )
+        placed = plan.shards(batches, cost, max_shards=settings.max_shards, min_shard_chars=settings.min_shard_chars)
         count = max(placed, default=-1) + 1
         tx.run("place_batches", job_id=job.job_id, batches=[b.batch for b in batches], shards=placed)
         if count:
@@ -192,7 +189,9 @@ def partition(
     return Partitioned(len(documents), int(total), sum(b.characters for b in batches), count)
 
 
-def _partition_documents(documents: Sequence[Document], writer: _Writer, options: FormatOptions, settings: Settings) -> None:
+def _partition_documents(
+    documents: Sequence[Document], writer: _Writer, options: FormatOptions, settings: Settings
+) -> None:
     group = _Group("")
     for document in documents:
         segments = characters = 0

@@ -17,7 +17,7 @@ _CLAUSE_ENDS = (re.compile(r"[;:—](?=\s)"), re.compile(r"[,،、，](?=\s?)"),
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A sentence, cell or field: `lead + source + trail` over a unit's segments is the unit's text (codes renumbered)."""
+    """A sentence, cell or field; `lead + source + trail` over a unit's segments is its text (codes renumbered)."""
 
     unit: int
     lead: str
@@ -93,4 +93,3 @@ def blocks(units: Iterable[list[Segment]], max_chars: int) -> Iterator[list[Segm
             size += len(segment.source)
     if block:
         yield block
-

@@ -1,0 +1,61 @@
+"""Translates every night what is new in the landing prefix, each group of documents by a run of `tradu_translate`.
+
+New is what no job of the same languages and profile has settled, by content. A second run the same night, or a run
+after a crash, finds the same groups under the same idempotency keys, so it goes on where the first one stopped.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import dag, task
+
+from tradu.settings import get_settings
+from tradu_airflow.stages import for_good
+
+
+@dag(
+    dag_display_name="Tradu: nightly",
+    schedule=get_settings().nightly_schedule,
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    tags=["tradu"],
+    doc_md=__doc__,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+)
+def tradu_nightly() -> None:
+    """Pick, translate, report."""
+
+    @task
+    def pick() -> list[dict[str, Any]]:
+        """A conf per group of new documents."""
+        from tradu import nightly
+        from tradu.ledger.connection import get_ledger
+
+        with for_good():
+            return [request.conf() for request in nightly.pick(get_settings(), get_ledger("task"))]
+
+    @task(trigger_rule="all_done")
+    def report(confs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """How tonight's jobs ended; fails where one did not end COMPLETED or PARTIAL."""
+        from tradu import nightly
+        from tradu.ledger.connection import get_ledger
+
+        with for_good():
+            return nightly.report(confs, get_ledger("task"))
+
+    confs = pick()
+    translate = TriggerDagRunOperator.partial(
+        task_id="translate",
+        trigger_dag_id="tradu_translate",
+        wait_for_completion=True,
+        deferrable=True,
+        poke_interval=5,
+    ).expand(conf=confs)
+    translate >> report(confs)
+
+
+tradu_nightly()

@@ -1,0 +1,56 @@
+"""The operator that hands a shard to Dask and gives its slot back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from airflow.sdk import BaseOperator
+
+from tradu_airflow.triggers import ShardTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ShardOperator(BaseOperator):
+    """Translates a shard of a job on the Dask cluster.
+
+    Each pass looks in the ledger for what is still open and adopts what the cluster still works on, so that a retry,
+    a cleared task or a second attempt beside the first does no harm. Then it defers; the trigger ends the task.
+
+    Args:
+        job_id: the job.
+        shard: number of the shard in the job.
+    """
+
+    template_fields: Sequence[str] = ("job_id", "shard")
+    ui_color = "#d5e8d4"
+
+    def __init__(self, *, job_id: str, shard: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+        self.shard = shard
+
+    def execute(self, context: Context) -> None:
+        """Submit what is open and wait for it without a slot."""
+        self._submit()
+
+    def resume(self, context: Context, event: dict[str, Any]) -> None:
+        """The trigger saw a shard that nothing works on: submit what is open again."""
+        self.log.warning("shard %s of job %s: %s", self.shard, self.job_id, event["why"])
+        self._submit()
+
+    def _submit(self) -> None:
+        from tradu.cluster import dispatch
+        from tradu.ledger.connection import get_ledger
+        from tradu.settings import get_settings
+
+        submission = dispatch.submit(UUID(self.job_id), int(self.shard), get_ledger("task"), get_settings())
+        if not submission.batches:
+            self.log.info("nothing of shard %s is open", self.shard)
+            return
+        verb = "adopted" if submission.adopted else "submitted"
+        self.log.info("%s %d batches, epoch %d", verb, submission.batches, submission.epoch)
+        self.defer(trigger=ShardTrigger(job_id=self.job_id, shard=int(self.shard)), method_name="resume")

@@ -1,0 +1,63 @@
+"""How a stage of the line becomes an Airflow task: small results to XCom, and no retry for what no retry can mend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from airflow.exceptions import AirflowFailException
+from airflow.sdk import get_current_context
+
+from tradu_airflow.links import XCOM_KEY, data_docs_url
+
+if TYPE_CHECKING:
+    from tradu.line import GateResult
+
+
+@contextmanager
+def for_good() -> Iterator[None]:
+    """Fail the task without retries where the fault lies in the data or the request."""
+    from tradu.errors import ErrorClass, TraduError
+
+    try:
+        yield
+    except TraduError as error:
+        if error.error_class is ErrorClass.DATA:
+            raise AirflowFailException(str(error)) from error
+        raise
+
+
+def pass_gate(name: str, job_id: str) -> dict[str, Any]:
+    """Run a gate of the line; its verdict as counts, and its Data Docs for the link on the task, stopped or not."""
+    from tradu import line
+    from tradu.errors import GateStopError
+
+    with for_good():
+        try:
+            result: GateResult = getattr(line, f"gate_{name}")(job_id)
+        except GateStopError as error:
+            _push_link(error.data_docs)
+            raise
+    _push_link(result.data_docs)
+    return asdict(result)
+
+
+def _push_link(docs_key: str | None) -> None:
+    if docs_key is not None:
+        get_current_context()["ti"].xcom_push(XCOM_KEY, data_docs_url(docs_key))
+
+
+def end_failed_job(context: dict[str, Any]) -> None:
+    """Callback of a failed DAG run: its job ends in ERROR, where no stage has said why already."""
+    from tradu import line
+    from tradu.ledger.connection import get_ledger
+
+    run_id = context["run_id"] if "run_id" in context else context["dag_run"].run_id
+    ledger = get_ledger("callback")
+    with ledger.transaction() as tx:
+        jobs = tx.tuples("job_of_run", run_id=run_id)
+    for (job_id,) in jobs:
+        reason = context.get("reason") or "its tasks in the Airflow UI say why"
+        line.fail(job_id, f"DAG run {run_id} failed: {reason}", ledger)

@@ -1,0 +1,238 @@
+"""The production line, stage by stage: what a DAG's tasks call, and what runs without Airflow as well."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from tradu import telemetry
+from tradu.errors import GateStopError, RequestError
+from tradu.ledger import jobs
+from tradu.ledger.connection import Ledger, get_ledger
+from tradu.ledger.rows import Document, Job
+from tradu.ledger.states import JobState
+from tradu.settings import Settings, get_settings
+from tradu.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tradu.assembly.publish import Published
+    from tradu.partitioning.partition import Partitioned
+    from tradu.quality.gates import Verdict
+
+log = logging.getLogger(__name__)
+QUARANTINE_CHUNK = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """A gate's judgement as it goes through XCom: counts and a key, no text."""
+
+    rows: int
+    bad: int
+    message: str
+    data_docs: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    job: Job
+    ledger: Ledger
+    store: Store
+    settings: Settings
+
+
+@contextmanager
+def _working_on(job_id: str) -> Iterator[_Context]:
+    """The job with what its stages need; its ids are on every log line.
+
+    Raises:
+        RequestError: the job was cancelled or has ended: there is nothing to work on.
+    """
+    settings, ledger = get_settings(), get_ledger("task")
+    job = jobs.find(UUID(job_id), ledger)
+    if job.state != JobState.RUNNING:
+        raise RequestError(f"job {job_id} is {job.state}: {job.reason or 'nothing is left to do'}")
+    with telemetry.bound(job_id=job_id, request_id=job.request_id):
+        yield _Context(job, ledger, Store(settings.store), settings)
+
+
+def admit(request: jobs.JobRequest, run_id: str) -> jobs.Admission:
+    """Check a request, make or find its job, and start it.
+
+    Raises:
+        RequestError: the request is wrong, or no installed model leads from its source to a target.
+    """
+    from tradu.inference.registry import load_registry
+    from tradu.partitioning.partition import same_language
+
+    registry = load_registry(get_settings())
+    registry.profile(request.profile)
+    for target in request.targets:
+        if request.source != "auto" and not same_language(request.source, target):
+            registry.routes(request.source, target, request.profile)
+    return jobs.admit(request, run_id, get_ledger("task"))
+
+
+def ingest(job_id: str) -> int:
+    """Copy the job's documents into the store and register them; how many files were seen."""
+    from tradu.ingestion.ingest import ingest as take_in
+
+    with _working_on(job_id) as c:
+        return take_in(c.job, jobs.format_options(c.job), c.ledger, c.store, c.settings)
+
+
+def gate_documents(job_id: str) -> GateResult:
+    """Judge what came in; bad documents are quarantined.
+
+    Raises:
+        GateStopError: too many of them are bad.
+    """
+    from tradu.quality import frames
+
+    with _working_on(job_id) as c:
+        verdict = _judge(c, "documents", frames.documents(c.job.job_id, c.ledger), "document_id")
+        with c.ledger.transaction(c.job.request_id) as tx:
+            errors = {d.document_id: d.error for d in tx.rows("documents", Document, job_id=c.job.job_id)}
+            for document_id, reasons in verdict.bad.items():
+                reason = errors.get(document_id) or "; ".join(reasons)
+                key = {"job_id": c.job.job_id, "document_id": document_id}
+                if tx.run("end_document", **key, state="ERROR", reason=reason):
+                    tx.run("quarantine_document", **key, reason=reason)
+        return _result(verdict)
+
+
+def partition(job_id: str) -> Partitioned:
+    """Cut documents to segments, blocks and batches, and plan the shards."""
+    from tradu.inference.registry import load_registry
+    from tradu.partitioning.partition import partition as cut
+    from tradu.quality.checks import check_source
+
+    with _working_on(job_id) as c:
+        registry, profile = load_registry(c.settings), c.job.profile
+
+        def cost(source: str, target: str) -> float:
+            try:
+                return sum(m.cpu_seconds_per_million_chars for m in registry.routes(source, target, profile)[0])
+            except RequestError:  # no model: its blocks are quarantined with that reason, at no cost
+                return 0.0
+
+        options = jobs.format_options(c.job)
+        return cut(c.job, options, c.ledger, c.store, c.settings, check=check_source, cost=cost)
+
+
+def gate_blocks(job_id: str) -> GateResult:
+    """Judge the blocks before money is spent on them; bad ones are quarantined, in every language.
+
+    Raises:
+        GateStopError: too many of them are bad.
+    """
+    from tradu.quality import frames
+
+    with _working_on(job_id) as c:
+        verdict = _judge(c, "blocks", frames.blocks(c.job.job_id, c.store), "place")
+        bad = {
+            block: reasons for place, reasons in verdict.bad.items() for block in frames.blocks_of_place(c.job, place)
+        }
+        _quarantine(c, bad, "data")
+        with c.ledger.transaction(c.job.request_id) as tx:
+            tx.run("move_documents", job_id=c.job.job_id, state="TRANSLATING", from_states=["PARTITIONED"])
+        return _result(verdict)
+
+
+def waiting_shards(job_id: str) -> list[int]:
+    """Shards with blocks that want a translation: what infer is mapped over."""
+    with _working_on(job_id) as c, c.ledger.transaction(c.job.request_id) as tx:
+        return [shard for (shard,) in tx.tuples("waiting_shards", job_id=c.job.job_id)]
+
+
+def gate_translations(job_id: str) -> GateResult:
+    """Judge the translations; bad blocks are quarantined, the others are COMPLETED.
+
+    Raises:
+        GateStopError: too many of them are bad.
+    """
+    from tradu.quality import frames
+
+    with _working_on(job_id) as c:
+        verdict = _judge(c, "translations", frames.translations(c.job.job_id, c.ledger, c.store), "block_id")
+        _quarantine(c, {UUID(block): reasons for block, reasons in verdict.bad.items()}, "model")
+        while True:
+            with c.ledger.transaction(c.job.request_id) as tx:
+                if not tx.run("accept", job_id=c.job.job_id):
+                    break
+        return _result(verdict)
+
+
+def assemble(job_id: str) -> int:
+    """Rebuild the translated documents; how many were made."""
+    from tradu.assembly.assemble import assemble as rebuild
+
+    with _working_on(job_id) as c:
+        return rebuild(c.job, jobs.format_options(c.job), c.ledger, c.store)
+
+
+def gate_output(job_id: str) -> GateResult:
+    """Judge what was assembled; bad documents are not let out.
+
+    Raises:
+        GateStopError: too many of them are bad.
+    """
+    from tradu.quality import frames
+
+    with _working_on(job_id) as c:
+        verdict = _judge(c, "output", frames.outputs(c.job.job_id, c.ledger), "output_id")
+        with c.ledger.transaction(c.job.request_id) as tx:
+            for output_id, reasons in verdict.bad.items():
+                document_id, target = output_id.split("/")
+                key = {"job_id": c.job.job_id, "document_id": document_id, "target": target}
+                tx.run("refuse_output", **key, reason="; ".join(reasons))
+        return _result(verdict)
+
+
+def publish(job_id: str) -> Published:
+    """Let the output out with its manifest, and end the job."""
+    from tradu.assembly.publish import publish as let_out
+
+    with _working_on(job_id) as c:
+        return let_out(c.job, c.ledger, c.store)
+
+
+def fail(job_id: UUID, reason: str, ledger: Ledger) -> bool:
+    """End a running job in ERROR; false where it has ended already."""
+    with ledger.transaction() as tx:
+        return tx.run("end_job", job_id=job_id, state=JobState.ERROR, reason=reason) > 0
+
+
+def _judge(c: _Context, gate: str, rows: Iterable[pd.DataFrame], key: str) -> Verdict:
+    from tradu.quality.gates import judge_rows
+
+    docs = f"gates/{c.job.job_id}/{gate}"
+    verdict = judge_rows(gate, rows, key, store=c.store, docs=docs, max_bad_share=c.settings.max_bad_share)
+    if verdict.stopped:
+        fail(c.job.job_id, verdict.message, c.ledger)
+        raise GateStopError(verdict.message, verdict.docs_key)
+    return verdict
+
+
+def _quarantine(c: _Context, bad: dict[UUID, tuple[str, ...]], error_class: str) -> None:
+    items = list(bad.items())
+    for start in range(0, len(items), QUARANTINE_CHUNK):
+        chunk = items[start : start + QUARANTINE_CHUNK]
+        with c.ledger.transaction(c.job.request_id) as tx:
+            tx.run(
+                "quarantine",
+                job_id=c.job.job_id,
+                block_ids=[block for block, _ in chunk],
+                reasons=["; ".join(reasons) for _, reasons in chunk],
+                error_class=error_class,
+            )
+
+
+def _result(verdict: Verdict) -> GateResult:
+    return GateResult(verdict.rows, len(verdict.bad), verdict.message, verdict.docs_key)
