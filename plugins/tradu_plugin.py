@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow.plugins_manager import AirflowPlugin
+
 from tradu_airflow.links import DataDocsLink
 
 
-def _apps() -> list[dict[str, object]]:
-    """Web apps are for the API server; other components read this file too, and are spared FastAPI."""
-    from tradu_airflow.gates_app import URL_PREFIX, app
+async def gates(scope: Any, receive: Any, send: Any) -> None:
+    """The pages of the gates, imported with their first request: every Airflow process reads this file at its start."""
+    from tradu_airflow.gates_app import app
 
-    return [{"app": app, "url_prefix": URL_PREFIX, "name": "Tradu gates"}]
+    await app(scope, receive, send)
 
 
 class TraduPlugin(AirflowPlugin):
     """Links and pages of Tradu."""
 
     name = "tradu"
-    fastapi_apps = _apps()
-    operator_extra_links = [DataDocsLink()]  # noqa: RUF012 - Airflow reads a list
+    fastapi_apps = [{"app": gates, "url_prefix": "/tradu/gates", "name": "Tradu gates"}]  # noqa: RUF012 - Airflow's type
+    operator_extra_links = [DataDocsLink()]  # noqa: RUF012

@@ -1,0 +1,108 @@
+"""The DAGs import, have the shape their docs draw, and refuse wrong parameters."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LINE = ["admit", "ingest", "gate_documents", "partition", "gate_blocks", "infer", "gate_translations", "assemble",
+        "gate_output", "publish"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dags(tmp_path_factory: pytest.TempPathFactory):
+    home = tmp_path_factory.mktemp("airflow")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AIRFLOW_HOME", str(home))
+    patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+    patch.setenv("AIRFLOW__CORE__PLUGINS_FOLDER", str(REPOSITORY / "plugins"))
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(REPOSITORY / "dags")
+    assert bag.import_errors == {}
+    yield bag.dags
+    patch.undo()
+
+
+def test_the_dags_are_these(dags) -> None:
+    assert sorted(dags) == ["tradu_nightly", "tradu_translate"]
+
+
+def test_the_line_is_in_order(dags) -> None:
+    dag = dags["tradu_translate"]
+    ordered = [t.task_id for t in dag.topological_sort()]
+    assert ordered == LINE
+    for before, after in zip(LINE, LINE[1:], strict=False):
+        assert after in dag.get_task(before).downstream_task_ids
+
+
+def test_every_gate_links_its_data_docs(dags) -> None:
+    for task in dags["tradu_translate"].tasks:
+        names = [link.name for link in task.operator_extra_links]
+        assert ("Data Docs" in names) == task.task_id.startswith("gate_")
+
+
+def test_every_task_retries_soon(dags) -> None:
+    for dag in dags.values():
+        for task in dag.tasks:
+            assert task.retries >= 2
+            assert task.retry_delay.total_seconds() <= 10
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"targets": []},
+        {"targets": ["Portuguese"]},
+        {"targets": ["pt", "pt"]},
+        {"source": "English"},
+        {"profile": "best"},
+        {"documents": []},
+        {"tenant": "../x"},
+        {"options": {"unknown": 1}},
+    ],
+)
+def test_wrong_parameters_are_refused(dags, wrong: dict[str, object]) -> None:
+    from airflow.sdk.definitions.param import ParamsDict
+    from airflow.sdk.exceptions import ParamValidationError
+
+    params = ParamsDict(dags["tradu_translate"].params.dump() and dict(dags["tradu_translate"].params.items()))
+    params.validate()
+    with pytest.raises((ParamValidationError, ValueError)):
+        for name, value in wrong.items():
+            params[name] = value
+        params.validate()
+
+
+def test_params_describe_themselves(dags) -> None:
+    for name, param in dags["tradu_translate"].params.items():
+        assert name
+        assert param.description
+        assert param.schema["title"]
+
+
+def test_airflow_reads_one_file_of_the_plugins_folder() -> None:
+    from airflow.utils.file import list_py_file_paths
+
+    assert [Path(p).name for p in list_py_file_paths(REPOSITORY / "plugins", safe_mode=False)] == ["tradu_plugin.py"]
+
+
+def test_reading_the_plugin_and_a_dag_stays_cheap() -> None:
+    """The heavy libraries are for tasks: no Airflow process may import them because it reads our files."""
+    heavy = ("great_expectations", "pandas", "pyarrow", "distributed", "psycopg", "sentencex", "fxtranslate")
+    code = (
+        "import sys, runpy, airflow.sdk; before = set(sys.modules)\n"
+        "runpy.run_path('plugins/tradu_plugin.py')\n"
+        "import tradu_airflow.operators, tradu_airflow.stages, tradu_airflow.triggers\n"
+        f"print([m for m in {heavy!r} if m in set(sys.modules) - before])"
+    )
+    env = {**os.environ, "PYTHONPATH": f"{REPOSITORY / 'tasks'}:{REPOSITORY / 'plugins'}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+    assert importlib.util.find_spec("tradu_airflow")
