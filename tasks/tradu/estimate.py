@@ -1,0 +1,203 @@
+"""What a job would take, before anything is spent: counted with the functions that the line itself counts with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tradu.documents import codes, language
+from tradu.documents.model import DocumentFormat, FormatOptions
+from tradu.documents.registry import detect_format
+from tradu.errors import DataError, RequestError
+from tradu.inference.model import Route
+from tradu.inference.registry import Registry
+from tradu.inference.routes import tier_of
+from tradu.ingestion.ingest import HEAD_BYTES, MINIMUM_CONFIDENCE, SAMPLE_CHARS
+from tradu.partitioning.partition import same_language
+from tradu.partitioning.segments import blocks, split
+from tradu.settings import Settings
+from tradu.store import buffered, sha256_of
+
+UNKNOWN = "und"
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentEstimate:
+    """What one file holds; `problem` says why it would be refused."""
+
+    path: str
+    format: str | None
+    source: str | None
+    blocks: int
+    """For each target language."""
+    segments: int
+    characters: int
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PairEstimate:
+    """What one pair of languages takes. No models: nothing to do, or no way (then `problem` says what to install)."""
+
+    source: str
+    target: str
+    tier: str | None
+    models: tuple[str, ...]
+    documents: int
+    blocks: int
+    segments: int
+    characters: int
+    cpu_seconds: float
+    cost: float
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a job would take. `seconds` is the engines' time on `workers` workers; starting the stages comes on top."""
+
+    documents: tuple[DocumentEstimate, ...]
+    pairs: tuple[PairEstimate, ...]
+    workers: int
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU time of the engines, seconds."""
+        return sum(pair.cpu_seconds for pair in self.pairs)
+
+    @property
+    def seconds(self) -> float:
+        """Time the engines take, seconds."""
+        return self.cpu_seconds / self.workers
+
+    @property
+    def cost(self) -> float:
+        """Cost, in the currency of `TRADU_CPU_PRICE_PER_HOUR`."""
+        return sum(pair.cost for pair in self.pairs)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What would not be translated, and why."""
+        documents = (f"{d.path}: {d.problem}" for d in self.documents if d.problem)
+        return (*documents, *dict.fromkeys(p.problem for p in self.pairs if p.problem))
+
+
+def estimate(
+    files: Iterable[tuple[Path, str]],
+    targets: Sequence[str],
+    source: str,
+    profile: str,
+    options: FormatOptions,
+    *,
+    registry: Registry,
+    settings: Settings,
+    workers: int,
+) -> Estimate:
+    """Count local files (with their paths in the tree) and price them with the models that would be tried first.
+
+    A file that stands twice in the tree is counted once, as the line does it.
+
+    Raises:
+        RequestError: there is no such profile.
+    """
+    registry.profile(profile)
+    counted: dict[str, DocumentEstimate] = {}
+    for file, path in files:
+        with file.open("rb") as stream:
+            identity = sha256_of(stream)
+        if identity not in counted:
+            counted[identity] = count(file, path, source, options, settings)
+    documents = tuple(counted.values())
+    found = sorted({d.source for d in documents if d.source and d.blocks and not d.problem})
+    pairs = tuple(
+        _pair(start, target, profile, documents, registry, settings) for start in found for target in targets
+    )
+    return Estimate(documents, pairs, workers)
+
+
+def count(file: Path, path: str, source: str, options: FormatOptions, settings: Settings) -> DocumentEstimate:
+    """Blocks, segments and characters of one file, streamed."""
+    found_format = found_language = None
+    try:
+        if file.stat().st_size == 0:
+            raise DataError("the file is empty")
+        if file.stat().st_size > settings.max_document_bytes:
+            raise DataError(f"larger than {settings.max_document_bytes:,} bytes (TRADU_MAX_DOCUMENT_BYTES)")
+        with file.open("rb") as stream:
+            document_format = detect_format(path, stream.read(HEAD_BYTES))
+            found_format = document_format.name
+            found_language = source if source != "auto" else _language(document_format, stream, options)
+            stream.seek(0)
+            counts = _count(
+                document_format, stream, found_language or "en", options, settings.max_block_chars
+            )
+    except DataError as error:
+        return DocumentEstimate(path, found_format, found_language, 0, 0, 0, str(error))
+    return DocumentEstimate(path, found_format, found_language, *counts)
+
+
+def _language(document_format: DocumentFormat, stream: BinaryIO, options: FormatOptions) -> str | None:
+    """The language of the head of a document, by the rule of ingest; None where there is nothing to translate."""
+    stream.seek(0)
+    sample: list[str] = []
+    size = 0
+    for unit in document_format.units(buffered(stream), options):
+        sample.append(codes.plain(unit.text))
+        size += len(sample[-1])
+        if size >= SAMPLE_CHARS:
+            break
+    if not sample:
+        return None
+    found = language.detect(" ".join(sample))
+    if found.confidence < MINIMUM_CONFIDENCE:
+        raise DataError(
+            f"the language isn't clear ({found.language}, {found.confidence:.0%} sure): say which it is with --from"
+        )
+    return found.language
+
+
+def _count(
+    document_format: DocumentFormat,
+    stream: BinaryIO,
+    source: str,
+    options: FormatOptions,
+    max_block_chars: int,
+) -> tuple[int, int, int]:
+    units = document_format.units(buffered(stream), options)
+    cut = (split(number, unit, source, max_block_chars) for number, unit in enumerate(units))
+    number = segments = characters = 0
+    for block in blocks(cut, max_block_chars):
+        number += 1
+        segments += len(block)
+        characters += sum(len(segment.source) for segment in block)
+    return number, segments, characters
+
+
+def _pair(
+    source: str,
+    target: str,
+    profile: str,
+    documents: Sequence[DocumentEstimate],
+    registry: Registry,
+    settings: Settings,
+) -> PairEstimate:
+    own = [d for d in documents if d.source == source and d.blocks and not d.problem]
+    sizes = (
+        len(own),
+        sum(d.blocks for d in own),
+        sum(d.segments for d in own),
+        sum(d.characters for d in own),
+    )
+    if same_language(source, target):
+        return PairEstimate(source, target, None, (), *sizes, 0.0, 0.0)
+    try:
+        route: Route = registry.routes(source, target, profile)[0]
+    except RequestError as error:
+        return PairEstimate(source, target, None, (), *sizes, 0.0, 0.0, str(error))
+    cpu_seconds = sizes[3] / 1e6 * sum(model.cpu_seconds_per_million_chars for model in route)
+    cost = cpu_seconds * settings.cpu_price_per_hour / 3600
+    return PairEstimate(
+        source, target, tier_of(route), tuple(m.name for m in route), *sizes, cpu_seconds, cost
+    )
