@@ -16,6 +16,9 @@ SELECT * FROM jobs WHERE job_id = %(job_id)s;
 -- jobs: the newest jobs.
 SELECT * FROM jobs ORDER BY created_at DESC LIMIT %(limit)s;
 
+-- find_jobs: jobs whose id begins or ends like this, enough to see that there are several.
+SELECT * FROM jobs WHERE job_id::text LIKE %(begins)s OR job_id::text LIKE %(ends)s ORDER BY created_at DESC LIMIT 5;
+
 -- start_job: ADMITTED, PARTIAL or ERROR to RUNNING, under the DAG run that now works on it.
 UPDATE jobs SET state = 'RUNNING', run_id = %(run_id)s, request_id = %(request_id)s, reason = NULL,
        started_at = coalesce(started_at, now()), finished_at = NULL
