@@ -30,6 +30,17 @@ class Model:
         return f"{self.name}@{self.version}"
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether a model can be used on this machine, and what to do when it can't."""
+
+    installed: bool
+    version: str
+    """Version of what is installed; empty where nothing is."""
+    how_to_add: str
+    """The command, or the step, that adds the model."""
+
+
 Route = tuple[Model, ...]
 """One model, or several through pivot languages, that together lead from source to target."""
 

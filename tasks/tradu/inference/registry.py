@@ -1,0 +1,230 @@
+"""The registry: which models and profiles there are (include/*.yaml), and which of them this machine can use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tradu.errors import RequestError
+from tradu.inference import engines, languages
+from tradu.inference.model import Model, Route, Status
+from tradu.inference.routes import find_routes
+from tradu.settings import Settings, get_settings
+
+Tier = Literal["memory", "economy", "standard", "premium"]
+
+
+class _Entry(BaseModel):
+    """A model in models.yaml."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    engine: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    tier: Tier
+    source: str
+    target: str
+    licence: str
+    memory_mb: Annotated[int, Field(ge=0)]
+    cpu_seconds_per_million_chars: Annotated[float, Field(ge=0)]
+    version: str | None = None
+    options: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("source", "target")
+    @classmethod
+    def _language(cls, code: str) -> str:
+        try:
+            return code if code == languages.ANY else languages.normalise(code)
+        except RequestError as error:
+            raise ValueError(str(error)) from None
+
+
+class _ProfileEntry(BaseModel):
+    """A profile in profiles.yaml."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: str
+    tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a job may ask for: the tiers it uses, in order of preference."""
+
+    name: str
+    description: str
+    tiers: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    """Where given, only these models are used; models for any language are used only where a profile names them."""
+
+
+class Registry:
+    """Models and profiles. Made once per process; what is installed is looked at when it is made."""
+
+    def __init__(self, models: Iterable[Model], profiles: Iterable[Profile]) -> None:
+        self._models: dict[str, Model] = {}
+        self._status: dict[str, Status] = {}
+        for model in models:
+            status = engines.status(model)
+            self._status[model.name] = status
+            self._models[model.name] = _with_version(model, status)
+        self._profiles = {profile.name: profile for profile in profiles}
+
+    def models(self) -> tuple[Model, ...]:
+        """Every model the registry knows, installed or not, in the order of the file."""
+        return tuple(self._models.values())
+
+    def model(self, name: str) -> Model:
+        """The model of this name.
+
+        Raises:
+            RequestError: there is none.
+        """
+        return _named(self._models, name, "model")
+
+    def status(self, model: Model) -> Status:
+        """Whether this machine can use a model of the registry, and the command that adds it where not."""
+        return self._status[model.name]
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """Every profile, in the order of the file."""
+        return tuple(self._profiles.values())
+
+    def profile(self, name: str) -> Profile:
+        """The profile of this name.
+
+        Raises:
+            RequestError: there is none.
+        """
+        return _named(self._profiles, name, "profile")
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The direct pairs (source, target) of the installed models, sorted."""
+        return tuple(sorted({(m.source, m.target) for m in self._usable() if m.source != languages.ANY}))
+
+    def routes(self, source: str, target: str, profile: str) -> tuple[Route, ...]:
+        """Ways from source to target with the installed models, best first; later ones are the fall-back.
+
+        Raises:
+            RequestError: unknown language or profile, or no way; says which pairs exist and what to install.
+        """
+        wanted = self.profile(profile)
+        start, end = languages.normalise(source), languages.normalise(target)
+        routes = find_routes(self._usable(), start, end, wanted.tiers, wanted.models)
+        if not routes:
+            raise RequestError(self._no_route(start, end, wanted))
+        return routes
+
+    def _usable(self) -> list[Model]:
+        return [model for model in self._models.values() if self._status[model.name].installed]
+
+    def _no_route(self, start: str, end: str, profile: Profile) -> str:
+        said = f"no model translates {start} to {end} with profile {profile.name!r}"
+        if start == end:
+            return f"{said}: source and target are the same language (profile 'identity' copies documents)"
+        if profile.models:
+            return f"{said}: it uses only {', '.join(profile.models)}"
+        pairs = ", ".join(f"{a}->{b}" for a, b in self.pairs()) or "none"
+        return f"{said}; installed pairs: {pairs}. {self._advice(start, end, profile)}"
+
+    def _advice(self, start: str, end: str, profile: Profile) -> str:
+        """What to install: the missing models of the best route there would be with everything installed."""
+        possible = find_routes(self._models.values(), start, end, profile.tiers, ())
+        if not possible:
+            return "Add one to models.yaml in Tradu's home (docs/how-to/models.md)"
+        missing = [self._status[m.name].how_to_add for m in possible[0] if not self._status[m.name].installed]
+        return f"To add it: {'; '.join(dict.fromkeys(missing))}"
+
+
+def load_registry(settings: Settings | None = None) -> Registry:
+    """The registry of `include/models.yaml` and `profiles.yaml`, with `<home>/models.yaml` merged over it.
+
+    In the user's file an entry changes the fields it names, a new name adds a model, and `null` removes one.
+
+    Raises:
+        RequestError: a file is missing or an entry is wrong; the message names file, entry and field.
+    """
+    settings = settings or get_settings()
+    shipped, own = settings.include / "models.yaml", settings.home / "models.yaml"
+    entries = _read(shipped, "models")
+    if own.is_file():
+        entries = _merged(entries, _read(own, "models"))
+    models = [_model(name, entry, shipped, own) for name, entry in entries.items()]
+    profiles_file = settings.include / "profiles.yaml"
+    profiles = [_profile(name, entry, profiles_file) for name, entry in _read(profiles_file, "profiles").items()]
+    known = {model.name for model in models}
+    for profile in profiles:
+        if stray := set(profile.models) - known:
+            names = ", ".join(sorted(stray))
+            raise RequestError(f"{profiles_file}: profile {profile.name!r} names unknown models: {names}")
+    return Registry(models, profiles)
+
+
+def _read(file: Path, key: str) -> dict[str, object]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"{file}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise RequestError(f"{file}: not YAML: {error}") from None
+    entries = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(entries, dict):
+        raise RequestError(f"{file}: expected a mapping {key!r} from names to entries")
+    return {str(name): entry for name, entry in entries.items()}
+
+
+def _merged(shipped: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
+    merged = dict(shipped)
+    for name, entry in own.items():
+        before = merged.get(name)
+        if entry is None:
+            merged.pop(name, None)
+        elif isinstance(before, dict) and isinstance(entry, dict):
+            merged[name] = before | entry
+        else:
+            merged[name] = entry
+    return merged
+
+
+_E = TypeVar("_E", bound=BaseModel)
+
+
+def _checked(kind: type[_E], entry: object, where: str) -> _E:
+    try:
+        return kind.model_validate(entry)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'entry'}: {e['msg']}" for e in error.errors())
+        raise RequestError(f"{where}: {faults}") from None
+
+
+def _model(name: str, entry: object, shipped: Path, own: Path) -> Model:
+    where = f"{shipped}{f' or {own}' if own.is_file() else ''}: model {name!r}"
+    checked = _checked(_Entry, entry, where)
+    if checked.engine not in engines.names():
+        raise RequestError(f"{where}: engine: there is no {checked.engine!r}, only {', '.join(engines.names())}")
+    fields = checked.model_dump()
+    return Model(name=name, version=fields.pop("version") or "", **fields)
+
+
+def _profile(name: str, entry: object, file: Path) -> Profile:
+    checked = _checked(_ProfileEntry, entry, f"{file}: profile {name!r}")
+    return Profile(name=name, **checked.model_dump())
+
+
+def _with_version(model: Model, status: Status) -> Model:
+    return model if model.version else replace(model, version=status.version)
+
+
+_T = TypeVar("_T")
+
+
+def _named(things: Mapping[str, _T], name: str, kind: str) -> _T:
+    if name not in things:
+        raise RequestError(f"there is no {kind} {name!r}; there are: {', '.join(things)}")
+    return things[name]

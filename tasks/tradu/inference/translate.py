@@ -1,0 +1,200 @@
+"""Translating a batch: each text by the first route whose output is good, with repairs before the next route."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from tradu.errors import ModelError, RequestError, ResourceError
+from tradu.inference import clauses, codes
+from tradu.inference.model import Engine, Model, Route
+from tradu.inference.pool import EnginePool
+from tradu.inference.routes import tier_of
+
+Judge = Callable[[str, str], tuple[str, ...]]
+"""Why a translation (second) of a source (first) is bad; empty: it is good."""
+SINGLE_FAILURES = 3
+"""So many texts failing one by one, and none translated, mean that the engine is broken, not the texts."""
+CLAUSE_CHARS = 80
+ENGINE_FAILED = "engine failed"
+
+_NUMBER = re.compile(r"\d+(?:[.,:/'’-]\d+|[  \u202f]\d{3}\b)*(?:\s?[%‰°])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The best translation of a text that was found."""
+
+    text: str
+    models: tuple[str, ...]
+    """Identities of the models of the route, in order; empty where every engine failed."""
+    tier: str
+    """That of the route's weakest model; empty where every engine failed."""
+    reasons: tuple[str, ...]
+    """What is still wrong with it; empty: it is good."""
+    attempts: int
+    """Translations made, repairs included."""
+    unknown: tuple[str, ...] = ()
+    """Words the engine did not know and left as they were, where it can say so."""
+
+
+@runtime_checkable
+class SaysUnknown(Protocol):
+    """An engine that can say which words it did not know."""
+
+    def translate_with_unknown(self, texts: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+        """Each translation, with the words left in the source language."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What a route made of a text, or why it made nothing."""
+
+    text: str
+    unknown: tuple[str, ...] = ()
+    failure: str = ""
+
+
+def translate(texts: Sequence[str], routes: Sequence[Route], judge: Judge, engines: EnginePool) -> list[Outcome]:
+    """Translate texts, each by itself: duplicates once, bad output again by a repair, then by the next route.
+
+    Where nothing is good the attempt with the fewest reasons stands, an earlier one before a later. A text that breaks
+    every engine comes back untranslated, with the reason `engine failed: ...`.
+
+    Raises:
+        ModelError: no route translated any of the texts.
+        RequestError: there are no routes.
+        ResourceError: an engine ran out of memory.
+    """
+    if not routes:
+        raise RequestError("nothing can be translated without a route")
+    best: dict[str, Outcome] = {}
+    for route in routes:
+        for repair in (_as_it_is, _numbers_kept, _by_clauses):
+            waiting = [text for text in dict.fromkeys(texts) if text not in best or best[text].reasons]
+            variants = {t: v for t in waiting if (v := repair(t, _reasons_of(best.get(t), route))) is not None}
+            for text, attempt in _attempts(variants, route, engines).items():
+                best[text] = _better(best.get(text), _outcome(text, attempt, route, judge))
+    if texts and not any(outcome.models for outcome in best.values()):
+        raise ModelError(next(iter(best.values())).reasons[0])
+    return [best[text] for text in texts]
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """A text cut into what goes to the engine, and what its protected codes stand for."""
+
+    parts: tuple[str, ...]
+    spelt: dict[str, str]
+
+
+def _reasons_of(outcome: Outcome | None, route: Route) -> tuple[str, ...] | None:
+    """What this route's own attempt left wrong; None: it made none yet."""
+    if outcome is None or outcome.models != tuple(m.identity for m in route):
+        return None
+    return outcome.reasons
+
+
+def _as_it_is(text: str, reasons: tuple[str, ...] | None) -> _Variant | None:
+    return _Variant((text,), {}) if reasons is None else None
+
+
+def _numbers_kept(text: str, reasons: tuple[str, ...] | None) -> _Variant | None:
+    """Numbers carried as codes, which no engine changes."""
+    if not any("number" in reason for reason in reasons or ()):
+        return None
+    protected, spelt = codes.protect(text, _NUMBER)
+    return _Variant((protected,), spelt) if spelt else None
+
+
+def _by_clauses(text: str, reasons: tuple[str, ...] | None) -> _Variant | None:
+    """Short pieces, in which an engine can't lose its way."""
+    if not reasons or len(text) <= CLAUSE_CHARS:
+        return None
+    return _Variant(tuple(clauses.cut(text, CLAUSE_CHARS)), {})
+
+
+def _attempts(variants: dict[str, _Variant], route: Route, engines: EnginePool) -> dict[str, _Attempt]:
+    """One attempt at each text by a route, leg by leg."""
+    flat = list(dict.fromkeys(part for variant in variants.values() for part in variant.parts))
+    made = {part: _Attempt(part) for part in flat}
+    for model in route:
+        alive = [part for part in flat if not made[part].failure]
+        results = _leg([made[part].text for part in alive], model, engines)
+        for part, result in zip(alive, results, strict=True):
+            made[part] = replace(result, unknown=made[part].unknown + result.unknown)
+    return {text: _joined([made[p] for p in variant.parts], variant) for text, variant in variants.items()}
+
+
+def _joined(parts: Sequence[_Attempt], variant: _Variant) -> _Attempt:
+    failure = next((part.failure for part in parts if part.failure), "")
+    unknown = tuple(word for part in parts for word in part.unknown)
+    return _Attempt(codes.restore("".join(part.text for part in parts), variant.spelt), unknown, failure)
+
+
+def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attempt]:
+    """Translate with one model; texts that break the engine are found by halving, and their neighbours translated."""
+    made: list[_Attempt] = []
+    failed = 0
+    groups = [list(texts)] if texts else []
+    while groups:
+        group = groups.pop()
+        try:
+            made += _run(group, model, engines)
+        except ModelError as error:
+            if len(group) == 1 or (failed >= SINGLE_FAILURES and failed == len(made)):
+                failed += len(group)
+                made += [_Attempt(text, failure=f"{ENGINE_FAILED}: {error}") for text in group]
+            else:
+                half = len(group) // 2
+                groups += [group[half:], group[:half]]
+    return made
+
+
+def _run(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attempt]:
+    """One call of an engine.
+
+    Raises:
+        ModelError: it failed, in whatever way; it is closed, and loaded anew for the next call.
+        ResourceError: not enough memory.
+    """
+    engine = engines.get(model)
+    try:
+        results = list(_results(engine, texts))
+    except ResourceError:
+        raise
+    except MemoryError as error:
+        engines.discard(model)
+        raise ResourceError(f"{model.name}: out of memory on {len(texts)} texts") from error
+    except Exception as error:
+        engines.discard(model)
+        raise error if isinstance(error, ModelError) else ModelError(f"{model.name}: {error!r}") from error
+    if len(results) != len(texts):
+        engines.discard(model)
+        raise ModelError(f"{model.name} gave {len(results)} translations for {len(texts)} texts")
+    return results
+
+
+def _results(engine: Engine, texts: Sequence[str]) -> Iterator[_Attempt]:
+    if isinstance(engine, SaysUnknown):
+        return (_Attempt(text, unknown) for text, unknown in engine.translate_with_unknown(texts))
+    return (_Attempt(text) for text in engine.translate(texts))
+
+
+def _outcome(source: str, attempt: _Attempt, route: Route, judge: Judge) -> Outcome:
+    if attempt.failure:
+        return Outcome(source, (), "", (attempt.failure,), 1)
+    identities = tuple(model.identity for model in route)
+    return Outcome(attempt.text, identities, tier_of(route), judge(source, attempt.text), 1, attempt.unknown)
+
+
+def _better(before: Outcome | None, after: Outcome) -> Outcome:
+    """The one with fewer reasons, a translation always before a failure; attempts are summed."""
+    if before is None:
+        return after
+    attempts = before.attempts + after.attempts
+    worse = (not after.models, len(after.reasons)) >= (not before.models, len(before.reasons))
+    return replace(before if worse else after, attempts=attempts)
