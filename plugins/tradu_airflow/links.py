@@ -23,13 +23,11 @@ class DataDocsLink(BaseOperatorLink):
     """Opens what the gate's expectations found."""
 
     name = "Data Docs"
-    xcom_key = XCOM_KEY
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """The address that the task left in its XCom `data_docs`; empty where it left none."""
-        from airflow.sdk.execution_time.xcom import (
-            XCom,
-        )  # only where tasks run; the server reads `xcom_key` itself
+        # Only where the task ran: Airflow keeps the answer, and its server never imports this.
+        from airflow.sdk.execution_time.xcom import XCom
 
         found = XCom.get_value(ti_key=ti_key, key=XCOM_KEY)
         return str(found) if found else ""

@@ -1,4 +1,4 @@
-"""Checks of one segment or block: each a number or a yes/no, judged afterwards by the suites in include/expectations."""
+"""Checks of one segment or block: numbers and yes/no, judged by the suites in include/expectations."""
 
 from __future__ import annotations
 
@@ -122,8 +122,12 @@ def check_translation(
 
 
 def check_source(text: str) -> SourceChecks:
-    """Whether a block's source is text worth translating: not binary, not a loop, in some language."""
+    """Whether a block's source is text worth translating: not binary, not a loop, in some language.
+
+    One line per segment: loops are looked for within segments, for equal cells of a table are nothing bad.
+    """
     prose = _prose(text)
+    once = loops.distinct_lines(prose)
     visible = sum(map(len, prose.split()))
     legible = sum(map(len, _LEGIBLE.findall(prose)))
     found = lang.detect(prose)
@@ -131,8 +135,8 @@ def check_source(text: str) -> SourceChecks:
         control_share=round(len(_CONTROL.findall(prose)) / max(1, len(prose)), 4),
         letter_share=round(legible / visible, 4) if visible >= 100 else None,
         dominant_line_share=round(loops.dominant_line_share(prose), 4),
-        repetition=round(loops.repetition(prose), 4),
-        compression_ratio=loops.compression_ratio(prose),
+        repetition=round(loops.repetition(once), 4),
+        compression_ratio=loops.compression_ratio(once),
         language=found.language if found else None,
         language_confidence=found.confidence if found else None,
         language_found=found is None or found.confidence >= 0.15,
@@ -225,7 +229,9 @@ def _cut_off(source: str, translation: str, ratio: float) -> bool:
     return ratio < 0.45 or (lost_its_end and ratio < 0.75)
 
 
-def _score(*, broken: bool, words: int, marks: int, wrong_numbers: int, ratio: float, repeats: float, cut: bool) -> float:
+def _score(
+    *, broken: bool, words: int, marks: int, wrong_numbers: int, ratio: float, repeats: float, cut: bool
+) -> float:
     """A first estimate of quality: 0 for what can't be used; else the product of what each fault leaves.
 
     A wrong number leaves 0.6, a cut 0.5; unknown words leave their share's complement, squared; repetition its

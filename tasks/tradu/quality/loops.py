@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
+from itertools import pairwise
 
 COMPRESSIBLE_CHARS = 200
 """Shorter texts say nothing by their compression: the fixed cost of the compressor covers it."""
 _FEW_WORDS = 8
 _LONG_RUN = 4
+_FEW_LINES = 20
+_LONG_LINE_CHARS = 40
 
 
 def repetition(text: str) -> float:
@@ -23,7 +26,7 @@ def repetition(text: str) -> float:
     if count < _LONG_RUN:
         return 0.0
     run = longest = 1
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in pairwise(tokens):
         run = run + 1 if token == before else 1
         longest = max(longest, run)
     runs = longest / count if longest >= _LONG_RUN and any(t.isalnum() for t in tokens) else 0.0
@@ -41,9 +44,18 @@ def compression_ratio(text: str) -> float | None:
     return len(zlib.compress(data, 1)) / len(data)
 
 
-def dominant_line_share(text: str, *, least_lines: int = 8) -> float:
-    """Share of the most frequent line among the lines that are not blank; 0 where there are few."""
+def distinct_lines(text: str) -> str:
+    """The lines of a text, each once: equal cells of a table are no loop, and cost nothing to translate again."""
+    return "\n".join(dict.fromkeys(text.splitlines()))
+
+
+def dominant_line_share(text: str) -> float:
+    """Share of the most frequent long line among the lines that are not blank; 0 where there are few lines.
+
+    Short lines may repeat: they are cells and labels.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) < least_lines:
+    if len(lines) < _FEW_LINES:
         return 0.0
-    return Counter(lines).most_common(1)[0][1] / len(lines)
+    line, count = Counter(lines).most_common(1)[0]
+    return count / len(lines) if len(line) >= _LONG_LINE_CHARS else 0.0

@@ -10,11 +10,12 @@ _WORDS = {
     0: "zero no none nenhum nenhuma cero ningún ninguna cap zéro aucun aucune nessuno null kein keine",
     1: "one a an single once first um uma único única uma primeiro primeira un una uno solo sola primer primero primera"
     " primer primera une unique premier première primo prima ein eine einen einem einer eins erste ersten erster",
-    2: "two twice second both pair double half dois duas segundo segunda ambos ambas duplo metade meio dos par doble mitad medio"
-    " dues segon segona deux deuxième seconde moitié due secondo seconda zwei zweite zweiten beide hälfte",
-    3: "three third triple três terceiro terceira triplo terço tres tercer tercero tercera tercio terç trois troisième tiers tre"
-    " terzo terza drei dritte dritten drittel",
-    4: "four fourth quarter quatro quarto quarta cuatro cuarto cuarta quatre quart quarta quatrième quattro vier vierte viertel",
+    2: "two twice second both pair double half dois duas segundo segunda ambos ambas duplo metade meio dos par doble"
+    " mitad medio dues segon segona deux deuxième seconde moitié due secondo seconda zwei zweite zweiten beide hälfte",
+    3: "three third triple três terceiro terceira triplo terço tres tercer tercero tercera tercio terç trois troisième"
+    " tiers tre terzo terza drei dritte dritten drittel",
+    4: "four fourth quarter quatro quarto quarta cuatro cuarto cuarta quatre quart quarta quatrième quattro vier vierte"
+    " viertel",
     5: "five fifth cinco quinto quinta cinc cinquè cinq cinquième cinque fünf fünfte",
     6: "six sixth seis sexto sexta sis sisè sixième sei sesto sechs sechste",
     7: "seven seventh sete sétimo sétima siete séptimo séptima set setè sept septième sette settimo sieben siebte",

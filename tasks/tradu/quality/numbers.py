@@ -16,7 +16,8 @@ _SPACES = " \u00a0\u2009\u202f"
 _TOKEN = re.compile(rf"\d+(?:[{_MARKS}{_JOINTS}]\d+|[{_SPACES}]\d{{3}}(?!\d))*")
 _GROUP = re.compile(r"\d+")
 _CLOCK = re.compile(
-    r"\b[ap]\.?\s?m\b|\d\s?(?:h|hrs?|uhr|時|시|点)(?:\b|\d)|\d:\d\d|\d\s?[ap]m|\b(?:noon|midnight)\b", re.IGNORECASE
+    r"\b[ap]\.?\s?m\b|\d\s?(?:h|hrs?|uhr|時|시|点)(?:\b|\d)|\d:\d\d|\d\s?[ap]m|\b(?:noon|midnight)\b",
+    re.IGNORECASE,
 )
 _DECADE = re.compile(
     r"\d0['’]?s\b|\b(?:anos|años|anys|années|anni|d[eéèê]cada|dècada|décennie)\b|er[\s-]jahre", re.IGNORECASE

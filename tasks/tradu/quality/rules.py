@@ -1,4 +1,4 @@
-"""The rules of a suite that judge single rows, evaluated in plain Python: the suite file is the only place of thresholds."""
+"""The rules of a suite that judge single rows, in plain Python: the suite file is the only place of thresholds."""
 
 from __future__ import annotations
 
