@@ -226,7 +226,7 @@ def _cut_off(source: str, translation: str, ratio: float) -> bool:
     if len(source) < 80:
         return False
     lost_its_end = bool(_ENDS.search(source)) and not _ENDS.search(translation)
-    return ratio < 0.45 or (lost_its_end and ratio < 0.75)
+    return ratio < 0.5 or (lost_its_end and ratio < 0.9)
 
 
 def _score(

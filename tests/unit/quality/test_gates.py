@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,8 +15,8 @@ import pytest
 from tradu.errors import RequestError, SystemicError
 from tradu.quality import gates
 from tradu.quality.checks import check_source, check_translation
-from tradu.quality.gates import judge_rows
-from tradu.quality.rules import columns, row_judge, rules, suites_folder
+from tradu.quality.gates import Verdict, judge_rows
+from tradu.quality.rules import Rule, columns, row_judge, rules, suites_folder
 from tradu.store import Store
 
 SUITES = sorted(file.stem for file in suites_folder().glob("*.json"))
@@ -25,7 +28,8 @@ GOOD = {
     },
     "blocks": {"block_id": "b1", "document_id": "d1", "number": 0, "characters": 5, "segments": 1}
     | asdict(check_source("A short text.")),
-    "translations": {"block_id": "b1", "segment_number": 0} | asdict(check_translation("Good day", "Bom dia", "en", "pt")),
+    "translations": {"block_id": "b1", "segment_number": 0}
+    | asdict(check_translation("Good day", "Bom dia", "en", "pt")),
     "output": {
         "document_id": "d1", "target": "pt", "size_bytes": 10, "sha256": "ab", "units_in": 1, "units_out": 1,
         "units_lost": 0, "segments": 1, "translated": 1, "untranslated": 0,
@@ -35,7 +39,7 @@ UNIQUE = {"documents": "document_id", "blocks": "block_id"}
 ALL_RULES = [(suite, rule) for suite in SUITES for rule in rules(suite)]
 
 
-def planted(rule):
+def planted(rule: Rule) -> object:
     """A value that breaks the rule."""
     kind = rule.type.removeprefix("expect_column_values_to_")
     if kind == "be_between":
@@ -47,24 +51,24 @@ def planted(rule):
     return {"not_be_null": None, "be_null": "something"}[kind]
 
 
-def frame(suite, count=1, **changed):
+def frame(suite: str, count: int = 1, **changed: object) -> pd.DataFrame:
     """Good rows, each with its own key, the last one changed."""
     key = KEYS[suite]
     rows = [GOOD[suite] | {key: f"k{n}"} for n in range(count)]
     rows[-1] |= changed
-    return pd.DataFrame(rows).astype({c: object for c in changed})
+    return pd.DataFrame(rows).astype(dict.fromkeys(changed, object))
 
 
-def judge(suite, *frames, **options):
+def judge(suite: str, *frames: pd.DataFrame, **options: Any) -> Verdict:
     return judge_rows(suite, frames, KEYS[suite], **{"max_bad_share": 0.2} | options)
 
 
-def test_the_suites_are_these_four():
+def test_the_suites_are_these_four() -> None:
     assert set(SUITES) == set(KEYS)
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_good_rows_pass(suite):
+def test_good_rows_pass(suite: str) -> None:
     verdict = judge(suite, frame(suite, 30))
     assert (verdict.rows, verdict.bad, verdict.bad_share, verdict.stopped) == (30, {}, 0.0, False)
     assert "none bad" in verdict.message
@@ -73,7 +77,7 @@ def test_good_rows_pass(suite):
 @pytest.mark.parametrize(
     ("suite", "rule"), [(s, r) for s, r in ALL_RULES if r.is_row_rule], ids=lambda x: getattr(x, "column", x)
 )
-def test_every_row_rule_catches_its_planted_row(suite, rule):
+def test_every_row_rule_catches_its_planted_row(suite: str, rule: Rule) -> None:
     value = planted(rule)
     assert not rule.passes(value)
     verdict = judge(suite, frame(suite, 3, **{rule.column: value}))
@@ -82,7 +86,7 @@ def test_every_row_rule_catches_its_planted_row(suite, rule):
     assert len(verdict.bad) == 1
 
 
-def test_every_batch_rule_stops_the_run():
+def test_every_batch_rule_stops_the_run() -> None:
     found = {(suite, rule.type) for suite, rule in ALL_RULES if not rule.is_row_rule}
     assert found == {
         ("documents", "expect_table_row_count_to_be_between"),
@@ -100,7 +104,7 @@ def test_every_batch_rule_stops_the_run():
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_plain_python_and_great_expectations_agree(suite):
+def test_plain_python_and_great_expectations_agree(suite: str) -> None:
     rows = [GOOD[suite]]
     rows += [GOOD[suite] | {rule.column: planted(rule)} for rule in rules(suite) if rule.is_row_rule]
     for n, row in enumerate(rows):
@@ -112,7 +116,7 @@ def test_plain_python_and_great_expectations_agree(suite):
 
 
 @pytest.mark.parametrize(("bad", "rows", "stopped"), [(4, 20, False), (5, 20, True), (19, 19, False), (20, 20, True)])
-def test_a_share_of_bad_rows_above_the_limit_stops(bad, rows, stopped):
+def test_a_share_of_bad_rows_above_the_limit_stops(bad: int, rows: int, stopped: bool) -> None:
     data = pd.concat([frame("output", rows)], ignore_index=True)
     data.loc[: bad - 1, "size_bytes"] = 0
     verdict = judge("output", data)
@@ -121,7 +125,7 @@ def test_a_share_of_bad_rows_above_the_limit_stops(bad, rows, stopped):
     assert ("TRADU_MAX_BAD_SHARE" in verdict.message) is stopped
 
 
-def test_reasons_of_several_rows_of_one_block_are_put_together():
+def test_reasons_of_several_rows_of_one_block_are_put_together() -> None:
     row = GOOD["translations"]
     data = pd.DataFrame([row | {"numbers_missing": 2}, row | {"empty": True}, row | {"block_id": "b2"}])
     verdict = judge_rows("translations", [data], "block_id", max_bad_share=1)
@@ -129,12 +133,12 @@ def test_reasons_of_several_rows_of_one_block_are_put_together():
     assert (verdict.rows, verdict.bad_share) == (3, 2 / 3)
 
 
-def test_chunks_add_up_and_memory_is_bounded(monkeypatch):
+def test_chunks_add_up_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "CHUNK_ROWS", 100)
     monkeypatch.setattr(gates, "MAX_BAD_KEYS", 150)
     seen = []
 
-    def frames():
+    def frames() -> Iterator[pd.DataFrame]:
         for n in range(1_000):
             seen.append(n)
             rows = [GOOD["output"] | {"document_id": f"d{n}-{i}", "size_bytes": 0} for i in range(40)]
@@ -151,19 +155,19 @@ def test_chunks_add_up_and_memory_is_bounded(monkeypatch):
     assert (cut.rows, cut.bad) == (250, {})
 
 
-def test_a_missing_column_and_an_unknown_suite_are_said():
+def test_a_missing_column_and_an_unknown_suite_are_said() -> None:
     with pytest.raises(RequestError, match="sha256"):
         judge("output", frame("output").drop(columns="sha256"))
     with pytest.raises(RequestError, match="translations"):
         judge_rows("nonsense", [], "x", max_bad_share=0.2)
 
 
-def test_an_expectation_that_cannot_be_evaluated_is_an_error_and_no_verdict():
+def test_an_expectation_that_cannot_be_evaluated_is_an_error_and_no_verdict() -> None:
     with pytest.raises(SystemicError, match="size_bytes"):
         judge("output", frame("output", 2, size_bytes="large"))
 
 
-def test_data_docs_are_one_page_that_loads_nothing(tmp_path):
+def test_data_docs_are_one_page_that_loads_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path.as_uri())
     data = frame("translations", 25, numbers_missing=1, block_id="<script>alert(1)</script>")
     verdict = judge("translations", data, store=store, docs="gates/job/translations")
@@ -175,7 +179,7 @@ def test_data_docs_are_one_page_that_loads_nothing(tmp_path):
         assert outside not in page, outside
 
 
-def test_suites_name_a_reason_and_a_sentence_and_great_expectations_reads_them_as_they_are():
+def test_suites_name_a_reason_and_a_sentence_and_great_expectations_reads_them_as_they_are() -> None:
     import json
 
     import great_expectations as gx
@@ -187,7 +191,7 @@ def test_suites_name_a_reason_and_a_sentence_and_great_expectations_reads_them_a
         assert set(columns(suite)) <= set(GOOD[suite])
 
 
-def test_great_expectations_is_not_imported_with_the_package():
+def test_great_expectations_is_not_imported_with_the_package() -> None:
     import subprocess
 
     code = "import sys, tradu.quality.gates, tradu.quality.checks; print('great_expectations' in sys.modules)"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
@@ -17,7 +21,7 @@ PAGE = "<p>Gate</p>"
 
 
 @pytest.fixture
-def client(tmp_path):
+def client(tmp_path: Path) -> Iterator[TestClient]:
     store = Store((tmp_path / "store").as_uri())
     store.put("gates/j/blocks/index.html", PAGE.encode())
     store.put("gates/j/blocks/logo.png", b"png")
@@ -29,18 +33,18 @@ def client(tmp_path):
 
 
 @pytest.fixture
-def signed_in(client):
-    gates_app.app.dependency_overrides[get_user] = lambda: object()
+def signed_in(client: TestClient) -> TestClient:
+    gates_app.app.dependency_overrides[get_user] = object
     return client
 
 
-def calls(dependant):
+def calls(dependant: Dependant) -> Iterator[object]:
     yield dependant.call
     for inner in dependant.dependencies:
         yield from calls(inner)
 
 
-def test_every_route_asks_for_a_user():
+def test_every_route_asks_for_a_user() -> None:
     routes = gates_app.app.routes
     assert routes
     for route in routes:
@@ -48,11 +52,11 @@ def test_every_route_asks_for_a_user():
         assert get_user in set(calls(route.dependant)), route.path
 
 
-def test_nobody_is_served_without_a_token(client):
+def test_nobody_is_served_without_a_token(client: TestClient) -> None:
     assert client.get("/j/blocks/index.html").status_code == 401
 
 
-def test_pages_are_served_with_their_type_and_may_load_nothing(signed_in):
+def test_pages_are_served_with_their_type_and_may_load_nothing(signed_in: TestClient) -> None:
     for address in ("/j/blocks/", "/j/blocks/index.html"):
         answer = signed_in.get(address)
         assert (answer.status_code, answer.text) == (200, PAGE)
@@ -69,13 +73,13 @@ def test_pages_are_served_with_their_type_and_may_load_nothing(signed_in):
     ["/j/blocks/other.html", "/x/blocks/index.html", "/j/blocks/%2e%2e/%2e%2e/%2e%2e/raw/secret", "/../raw/secret",
      "/%2e%2e/raw/secret", "/j/blocks/..%2f..%2f..%2fraw/secret", "/j/blocks//etc/passwd", "/j/blocks"],
 )  # fmt: skip
-def test_nothing_else_is_served(signed_in, address):
+def test_nothing_else_is_served(signed_in: TestClient, address: str) -> None:
     answer = signed_in.get(address, follow_redirects=False)
     assert answer.status_code in (307, 404)
     assert "secret" not in answer.text or "no Data Docs" in answer.text
 
 
-def test_the_link_leads_to_the_page(monkeypatch):
+def test_the_link_leads_to_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.sdk.execution_time import xcom
 
     address = links.data_docs_url("gates/j/blocks/index.html")

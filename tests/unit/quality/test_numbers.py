@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,21 +27,28 @@ cents = st.none() | st.integers(0, 99)
 
 
 @given(number, cents, locale, locale, digits, digits)
-def test_the_same_number_is_the_same_in_every_locale(number, cents, ours, theirs, our_digits, their_digits):
+def test_the_same_number_is_the_same_in_every_locale(
+    number: int,
+    cents: int | None,
+    ours: tuple[str, str],
+    theirs: tuple[str, str],
+    our_digits: str,
+    their_digits: str,
+) -> None:
     source = f"It cost {written(number, cents, ours, our_digits)} euros"
     translation = f"Custou {written(number, cents, theirs, their_digits)} euros"
     assert compare(source, translation) == Difference()
 
 
 @given(st.integers(101, 10**12), st.integers(101, 10**12), locale, locale)
-def test_another_number_is_seen(one, other, ours, theirs):
+def test_another_number_is_seen(one: int, other: int, ours: tuple[str, str], theirs: tuple[str, str]) -> None:
     a, b = written(one, 25, ours, DIGITS[0]), written(other, 25, theirs, DIGITS[0])
     found = compare(f"Total: {a}", f"Total: {b}")
     assert (found == Difference()) == (one == other)
 
 
 @given(st.dates())
-def test_dates_in_any_order(date):
+def test_dates_in_any_order(date: datetime.date) -> None:
     assert compare(date.strftime("%Y-%m-%d"), date.strftime("em %d/%m/%Y")) == Difference()
 
 
@@ -71,7 +80,7 @@ def test_dates_in_any_order(date):
         ("no numbers", "sem números"),
     ],
 )
-def test_other_forms_of_the_same_number(source, translation):
+def test_other_forms_of_the_same_number(source: str, translation: str) -> None:
     assert compare(source, translation) == Difference()
     assert compare(translation, source) == Difference()
 
@@ -91,5 +100,5 @@ def test_other_forms_of_the_same_number(source, translation):
         ("from 9 PM", "das 23h", ("9",), ("23",)),
     ],
 )
-def test_planted_changes(source, translation, missing, added):
+def test_planted_changes(source: str, translation: str, missing: tuple[str, ...], added: tuple[str, ...]) -> None:
     assert compare(source, translation) == Difference(missing, added)
