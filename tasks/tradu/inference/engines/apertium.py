@@ -112,8 +112,8 @@ def _ended(stream: str) -> str:
 
 def _tidy(translated: str, source: str) -> str:
     """Without the gaps that dropped words leave (pronouns, mostly), beginning in the case of its source."""
-    translated = typography.match_case(translated.strip(), source)
-    return translated if "  " in source else _SPACES.sub(" ", translated)
+    translated = translated.strip()
+    return typography.match_case(translated if "  " in source else _SPACES.sub(" ", translated), source)
 
 
 def load(model: Model) -> ApertiumEngine:

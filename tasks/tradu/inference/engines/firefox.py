@@ -65,7 +65,7 @@ class FirefoxEngine:
         self._translator = None
 
     def _text(self, text: str) -> str:
-        """Paragraphs, lines that end a sentence, and columns, one by one: the space between them means something, and the model would lose it."""
+        """Paragraphs, lines that end a sentence, and columns one by one: the model would lose what separates them."""
         return "".join(part if i % 2 else self._paragraph(part) for i, part in enumerate(_PARAGRAPH.split(text)))
 
     def _paragraph(self, text: str) -> str:
