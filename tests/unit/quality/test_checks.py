@@ -18,6 +18,7 @@ PT = "O comitê reuniu-se na segunda-feira para discutir o novo orçamento e adi
 ES = "El comité se reunió el lunes para discutir el nuevo presupuesto y aplazó la votación hasta la próxima semana."
 FR = "Le comité s'est réuni lundi pour discuter du nouveau budget et a reporté le vote à la semaine prochaine."
 ZH = "委员会星期一开会讨论新预算，并决定将投票推迟到下周举行。"
+TABLE = "+------------------+------------------+\n| Operator         | Description      |\n" * 4
 LOOP = "o comitê decidiu que " * 30
 
 
@@ -119,7 +120,7 @@ def test_codes_may_change_places(parts: list[str], random: Random) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [EN, ZH, "OK", "1.20\n3.40\n5.60", "\n".join(["Active"] * 300), f"{EN}\n{EN}", "-" * 20]
+    "text", [EN, ZH, "OK", "1.20\n3.40\n5.60", "\n".join(["Active"] * 300), f"{EN}\n{EN}", "-" * 20, TABLE]
 )
 def test_sources_worth_translating_pass(text: str) -> None:
     assert failed(check_source(text)) == ()
@@ -132,6 +133,7 @@ def test_sources_worth_translating_pass(text: str) -> None:
         ("Caf\ufffd \ufffd\ufffd \ufffd", "binary"),
         ("~|=+<>^ " * 40, "letters"),
         ("the report says that " * 200, "loop"),
+        ("aGVsbG8gd29ybGQgdGhpcyBpcyBiYXNlNjQgZW5jb2RlZCBkYXRhIHdpdGggbm8gbWVhbmluZyBhdCBhbGwg", "no_language"),
         ("\n".join(["This page was intentionally left blank by the office."] * 40), "loop"),
         ("qxzvkj wqpzx kjvqz xzqwk vjkqx zpwqk jxvzq kwqpx zvjkq xqzwp kvjqx " * 2, "no_language"),
     ],
