@@ -1,6 +1,6 @@
 """Prints, as shell exports, what uv needs to find packages where pip finds them: uv does not read pip's configuration.
 
-A UV_ variable that is set already is left alone. Only the standard library is used: this runs before anything is installed.
+A UV_ variable that is set already is left alone. Only the standard library: nothing else is installed yet.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def uv_variables(options: Mapping[str, str], environment: Mapping[str, str]) -> 
 
 def main() -> None:
     """Print the exports."""
-    listing = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    listing = subprocess.run(command, capture_output=True, text=True, check=False)
     for name, value in uv_variables(pip_options(listing.stdout), os.environ).items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
 

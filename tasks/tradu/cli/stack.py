@@ -43,7 +43,7 @@ def setup() -> None:
 
     with _plain_errors(), _stderr.status("installing translation engines"):
         report = install_apertium(get_settings().home.absolute())
-    _stderr.print(str(report), highlight=False, markup=False)
+    _stderr.print("\n".join(report), highlight=False, markup=False, soft_wrap=True)
 
 
 def up(as_json: AsJson = False) -> None:

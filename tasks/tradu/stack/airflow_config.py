@@ -11,6 +11,9 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from tradu.settings import Settings
 from tradu.stack.host import Host
 from tradu.stack.layout import Layout, dags_folder, plugins_folder
 from tradu.stack.ports import LOOPBACK
@@ -137,4 +140,17 @@ def environment(layout: Layout, caller: Mapping[str, str]) -> dict[str, str]:
         "XDG_DATA_HOME": str(layout.home / "share"),
         MARK: layout.identity,
     }
-    return {name: value for name, value in caller.items() if name not in dropped} | _ONE_THREAD | mine
+    kept = {name: value for name, value in caller.items() if name not in dropped}
+    return kept | _ONE_THREAD | as_variables(layout.settings) | mine
+
+
+def as_variables(settings: Settings) -> dict[str, str]:
+    """The TRADU_ variables from which another process reads the same settings: those that were set at all."""
+    variables = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if value is not None:
+            variables[f"TRADU_{name.upper()}"] = json.dumps(value) if isinstance(value, tuple) else str(value)
+    return variables

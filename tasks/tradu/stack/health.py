@@ -42,6 +42,13 @@ def airflow_health(layout: Layout, started: Mapping[str, float]) -> dict[str, bo
     return found
 
 
+def warm_execution_api(layout: Layout) -> None:
+    """Ask the API that tasks talk to once: it is built on its first request, 4 s that the first task would wait."""
+    with suppress(httpx.HTTPError):  # it is a kindness, not a condition: the components' health decides
+        url = f"{layout.settings.api_url.rstrip('/')}/execution/health/ping"
+        httpx.get(url, timeout=60, trust_env=False)
+
+
 def sign_in(layout: Layout, password: str) -> str | None:
     """Why signing in to the API fails, None when it works."""
     body = {"username": layout.settings.api_user, "password": password}

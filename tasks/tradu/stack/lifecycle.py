@@ -190,6 +190,8 @@ def _wait_healthy(layout: Layout, host: Host, supervisor: Supervisor, progress: 
     while True:
         found = _healths(layout, host, supervisor.states())
         for name in sorted(name for name, well in found.items() if well and name not in reached):
+            if name == "airflow-api-server":
+                health.warm_execution_api(layout)
             reached[name] = round(time.monotonic() - begun, 2)
             progress(f"{name} is healthy")
         if all(found.values()):

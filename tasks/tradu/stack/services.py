@@ -129,7 +129,8 @@ def _program(service: Service, logs: Path) -> str:
         "stopasgroup": group_stop,
         "killasgroup": "true",
         "redirect_stderr": "true",
-        "stdout_logfile": str(logs / f"{service.name}.log").replace("%", "%%"),
+        # supervisord expands this one twice
+        "stdout_logfile": str(logs / f"{service.name}.log").replace("%", "%%%%"),
         "stdout_logfile_maxbytes": "10MB",
         "stdout_logfile_backups": "3",
     }
@@ -139,11 +140,11 @@ def _program(service: Service, logs: Path) -> str:
 
 def supervisor_config(layout: Layout, listed: Sequence[Service]) -> str:
     """The configuration file of supervisord for these services. It holds no secrets."""
-    run, logs = (str(path).replace("%", "%%") for path in (layout.run, layout.logs))
-    socket = str(layout.socket).replace("%", "%%")
+    paths = (layout.run, layout.logs, layout.socket, layout.supervisor_pid)
+    run, logs, socket, pid_file = (str(path).replace("%", "%%") for path in paths)
     head = (
         f"[supervisord]\nlogfile={logs}/supervisord.log\nlogfile_maxbytes=5MB\nlogfile_backups=2\n"
-        f"pidfile={layout.supervisor_pid}\nchildlogdir={logs}\nnodaemon=false\nsilent=true\ndirectory={run}\n"
+        f"pidfile={pid_file}\nchildlogdir={logs}\nnodaemon=false\nsilent=true\ndirectory={run}\n"
         f"identifier=tradu-{layout.identity}\n\n"
         f"[unix_http_server]\nfile={socket}\nchmod=0700\n\n"
         "[rpcinterface:supervisor]\n"
