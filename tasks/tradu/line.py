@@ -68,13 +68,13 @@ def admit(request: jobs.JobRequest, run_id: str) -> jobs.Admission:
     Raises:
         RequestError: the request is wrong, or no installed model leads from its source to a target.
     """
+    from tradu.documents.language import base
     from tradu.inference.registry import load_registry
-    from tradu.partitioning.partition import same_language
 
     registry = load_registry(get_settings())
     registry.profile(request.profile)
     for target in request.targets:
-        if request.source != "auto" and not same_language(request.source, target):
+        if request.source != "auto" and base(request.source) != base(target):
             registry.routes(request.source, target, request.profile)
     return jobs.admit(request, run_id, get_ledger("task"))
 

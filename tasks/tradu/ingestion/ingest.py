@@ -118,8 +118,8 @@ def _look(path: str, stream: BinaryIO, options: FormatOptions) -> tuple[str, str
             break
     if not sample:
         return document_format.name, None, None
-    found = language.detect(" ".join(sample))
-    return document_format.name, found.language, found.confidence
+    found = language.guess(" ".join(sample))
+    return (document_format.name, found.language, found.confidence) if found else (document_format.name, None, None)
 
 
 def _copy(uri: str, store: Store, limit: int) -> tuple[str, int]:

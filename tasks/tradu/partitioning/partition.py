@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tradu import layout
 from tradu.documents import codes
+from tradu.documents.language import base
 from tradu.documents.model import FormatOptions
 from tradu.documents.registry import format_named
 from tradu.errors import DataError
@@ -85,7 +86,7 @@ class _Writer:
         self._parquet.write_table(_table(group.rows))
         for place, target in enumerate(self.job.targets):
             batch = None
-            if not same_language(group.source, target):
+            if not base(group.source) == base(target):
                 batch = (self.part * GROUPS_PER_PART + self.group) * len(self.job.targets) + place
                 key = layout.part_key(self.job.job_id, self.part)
                 self._batches.append(NewBatch(batch, group.source, target, key, self.group, group.characters))
@@ -102,7 +103,7 @@ class _Writer:
         for document_id, number, segment in group.rows:
             texts.setdefault((document_id, number), []).append(codes.plain(segment.source))
         for document_id, number, segments, characters in group.blocks:
-            text = " ".join(texts[document_id, number])
+            text = "\n".join(texts[document_id, number])
             yield {
                 "block_id": str(ids.block_id(self.job.job_id, document_id, self.job.targets[0], number)),
                 "document_id": document_id,
@@ -124,11 +125,6 @@ class _Writer:
         log.info("partitioned %d blocks, %d characters", self.total_blocks, self.characters)
         self._parquet, self.group, self.part = None, 0, self.part + 1
         self._batches, self._blocks, self._index = [], [], []
-
-
-def same_language(source: str, target: str) -> bool:
-    """Whether two language tags name one language (`pt` and `pt-BR` do)."""
-    return source.replace("_", "-").split("-")[0].lower() == target.replace("_", "-").split("-")[0].lower()
 
 
 def _table(rows: Sequence[tuple[str, int, Segment]]) -> pa.Table:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
+from tradu.documents import language as lang
 from tradu.documents.model import CODE_BASE, MAX_CODES
-from tradu.quality import language as lang
 from tradu.quality import loops, numbers
 from tradu.quality.rules import row_judge
 

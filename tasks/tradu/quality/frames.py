@@ -1,0 +1,85 @@
+"""What the gates look at: one pandas frame after another, each of bounded size, read from ledger and store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import count
+from uuid import UUID
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tradu import layout
+from tradu.ledger import ids
+from tradu.ledger.connection import Ledger
+from tradu.ledger.rows import Document, Job, Output
+from tradu.store import Store
+
+BATCHES_PER_FRAME = 64
+_TEXTS = frozenset({"source", "translation"})
+
+
+def documents(job_id: UUID, ledger: Ledger) -> Iterator[pd.DataFrame]:
+    """What came in: one row per document of the job, those too that an earlier run has judged."""
+    with ledger.transaction() as tx:
+        rows = tx.rows("documents", Document, job_id=job_id)
+    if rows:
+        frame = pd.DataFrame([asdict(d) for d in rows])
+        frame["name"] = [d.paths[0] for d in rows]
+        frame["language"] = frame["source"]
+        yield frame
+
+
+def blocks(job_id: UUID, store: Store) -> Iterator[pd.DataFrame]:
+    """What partition made: one row per block, a part at a time."""
+    for part in count():
+        key = layout.index_key(job_id, part)
+        if not store.exists(key):
+            return
+        with store.reading(key) as stream:
+            frame = pq.read_table(stream).to_pandas()
+        frame["place"] = frame["document_id"] + "/" + frame["number"].astype(str)
+        yield frame
+
+
+def blocks_of_place(job: Job, place: str) -> list[UUID]:
+    """The blocks of one place in a document (`<document>/<number>`): one per target language."""
+    document_id, number = place.split("/")
+    return [ids.block_id(job.job_id, document_id, target, int(number)) for target in job.targets]
+
+
+def translations(job_id: UUID, ledger: Ledger, store: Store) -> Iterator[pd.DataFrame]:
+    """What infer made: one row per segment with its check columns, without the texts."""
+    with ledger.transaction() as tx:
+        batches = [b for (b,) in tx.tuples("batches_to_judge", job_id=job_id)]
+    for start in range(0, len(batches), BATCHES_PER_FRAME):
+        with ledger.transaction() as tx:
+            chunk = batches[start : start + BATCHES_PER_FRAME]
+            results = tx.tuples("results_of_batches", job_id=job_id, batches=chunk)
+        tables = [_current(store, key, set(current)) for key, current in results]
+        frame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        frame["segment_number"] = range(len(frame))
+        yield frame
+
+
+def _current(store: Store, key: str, current: set[str]) -> pa.Table:
+    """The rows of a results object whose blocks still point at it."""
+    with store.reading(key) as stream:
+        file = pq.ParquetFile(stream)
+        table = file.read(columns=[name for name in file.schema_arrow.names if name not in _TEXTS])
+    return table.filter(pc.is_in(table["block_id"], value_set=pa.array(sorted(current))))
+
+
+def outputs(job_id: UUID, ledger: Ledger) -> Iterator[pd.DataFrame]:
+    """What assemble made: one row per document and language that is not delivered yet."""
+    with ledger.transaction() as tx:
+        waiting = {d.document_id for d in tx.rows("documents", Document, job_id=job_id) if d.state == "ASSEMBLING"}
+        rows = [o for o in tx.rows("outputs", Output, job_id=job_id) if o.document_id in waiting and o.refused is None]
+    if rows:
+        frame = pd.DataFrame([asdict(o) for o in rows])
+        frame["output_id"] = [f"{o.document_id}/{o.target}" for o in rows]
+        frame["units_lost"] = frame["units_in"] - frame["units_out"]
+        yield frame

@@ -1,0 +1,164 @@
+"""Documents through the whole line on a real ledger, store and Dask cluster with real engines."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pyarrow.parquet as pq
+import pytest
+
+from tradu import layout, line
+from tradu.cluster import dispatch
+from tradu.cluster.batch import run_batch
+from tradu.errors import GateStopError, RequestError
+from tradu.settings import get_settings
+
+GUIDE = """# The observatory
+
+The telescope was built in 1962 and weighs 4.5 tonnes. Visitors may use it on **Friday evenings**.
+
+- Bring warm clothes, because the dome is not heated.
+- Read the rules at <https://example.org/rules> before you come.
+
+```python
+print("not for translation")
+```
+"""
+TICKET = '{"id": 7, "title": "The pump makes a strange noise", "state": "open"}\n'
+
+
+def test_a_folder_comes_out_as_the_same_tree_in_portuguese(the_line) -> None:
+    the_line.put({"docs/guide.md": GUIDE, "docs/deep/ticket.jsonl": TICKET})
+    job, state = the_line.run()
+    assert state == "COMPLETED", the_line.errors(job)
+    guide = the_line.output(job, "docs/guide.md").decode()
+    assert "observatório" in guide.lower()
+    assert 'print("not for translation")' in guide
+    assert "<https://example.org/rules>" in guide
+    assert guide.count("**") == 2
+    assert json.loads(the_line.output(job, "docs/deep/ticket.jsonl"))["id"] == 7
+    manifest = json.loads(the_line.store.get(layout.manifest_key(UUID(job))))
+    assert manifest["state"] == "COMPLETED"
+    assert manifest["cost"] > 0
+    for document in manifest["documents"]:
+        for output in document["outputs"]:
+            rows = pq.read_table(the_line.store.path(output["provenance"])).to_pylist()
+            assert len(rows) == output["segments"] == output["translated"]
+            assert all(r["model"] and r["tier"] and r["run"] for r in rows)
+
+
+def test_two_languages_share_one_partition(the_line) -> None:
+    the_line.put({"note.txt": "The train leaves at 7:45 tomorrow morning. Please be at the station in time.\n"})
+    job, state = the_line.run(targets=["pt", "en"])
+    assert state == "COMPLETED", the_line.errors(job)
+    assert the_line.output(job, "note.txt", "en") == (the_line.folder / "landing" / "note.txt").read_bytes()
+    passed = [b for b in the_line.blocks(job) if b.target == "en"]
+    assert {b.reason for b in passed} == {"already in the target language"}
+
+
+def test_bad_documents_are_reported_and_the_rest_goes_on(the_line) -> None:
+    the_line.put(
+        {
+            "good.txt": "The harbour was closed because of the storm.\n",
+            "corrupt.jsonl": '{"title": "The pump makes a noise"}\n{"title": \n',
+            "empty.md": "",
+            "numbers.csv": "a,b\n1,2\n3,4\n",
+            "picture.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        }
+    )
+    job, state = the_line.run()
+    assert state == "PARTIAL"
+    documents = the_line.documents(job)
+    assert documents["good.txt"].state == "COMPLETED"
+    assert documents["numbers.csv"].state == "COMPLETED"
+    assert documents["numbers.csv"].reason == "nothing to translate: copied unchanged"
+    assert the_line.output(job, "numbers.csv") == b"a,b\n1,2\n3,4\n"
+    for name, why in (("corrupt.jsonl", "line 2"), ("empty.md", "empty"), ("picture.png", "")):
+        assert documents[name].state == "ERROR"
+        assert why in documents[name].reason
+    report = the_line.store.get(layout.report_key(UUID(job))).decode()
+    assert all(name in report for name in ("corrupt.jsonl", "empty.md", "picture.png"))
+
+
+def test_a_language_without_a_model_is_quarantined_with_what_to_do(the_line) -> None:
+    the_line.put({"a.txt": "The harbour was closed because of the storm.\n"})
+    with pytest.raises(RequestError, match="zu"):
+        the_line.admit(source="en", targets=["zu"])
+    job, state = the_line.run(key="auto", targets=["zu"])
+    assert state == "ERROR"
+    (error,) = the_line.errors(job)
+    assert "zu" in error.reason
+
+
+def test_the_same_sentence_is_translated_once_across_documents_and_jobs(the_line) -> None:
+    text = "The library opens at nine and closes at five.\n"
+    the_line.put({"one.txt": text})
+    the_line.run("first")
+    the_line.put({"two.md": "# Hours\n\n" + text})
+    job, _ = the_line.run("second", documents=[f"{get_settings().landing}/two.md"])
+    (block,) = the_line.blocks(job)
+    rows = pq.read_table(the_line.store.path(block.result)).to_pylist()
+    assert {r["source"]: r["known"] for r in rows}[text.strip()] is True
+    assert {r["source"]: r["known"] for r in rows}["Hours"] is False
+
+
+def test_two_live_attempts_at_one_shard_do_no_harm(the_line) -> None:
+    the_line.put({"a.txt": "\n\n".join(f"Ship number {n} reached the harbour in the evening." for n in range(400))})
+    job = the_line.admit()
+    (shard,) = the_line.prepare(job)
+    batches = sorted({b.batch for b in the_line.blocks(job)})
+    with ThreadPoolExecutor(2) as pool:
+        attempts = [pool.submit(lambda: [run_batch(job, b) for b in batches]) for _ in range(2)]
+        the_line.infer(job, [shard, shard])
+        counts = [sum(a.result()) for a in attempts]
+    assert the_line.deliver(job) == "COMPLETED", the_line.errors(job)
+    assert all(b.attempt == 1 for b in the_line.blocks(job)), "nothing was translated twice"
+    assert sum(counts) <= len(the_line.blocks(job))
+
+
+def test_a_submission_that_lives_is_adopted(the_line) -> None:
+    the_line.put({"a.txt": "\n\n".join(f"Ship number {n} reached the harbour in the evening." for n in range(400))})
+    job = the_line.admit()
+    (shard,) = the_line.prepare(job)
+    first = dispatch.submit(UUID(job), shard, the_line.ledger, get_settings())
+    second = dispatch.submit(UUID(job), shard, the_line.ledger, get_settings())
+    assert (first.epoch, second.epoch, second.adopted) == (1, 1, True)
+    the_line.infer(job, [shard])
+    assert dispatch.submit(UUID(job), shard, the_line.ledger, get_settings()).batches == 0
+
+
+def test_stages_run_twice_change_nothing(the_line) -> None:
+    the_line.put({"guide.md": GUIDE})
+    job = the_line.admit()
+    shards = the_line.prepare(job)
+    before = {b.block_id for b in the_line.blocks(job)}
+    assert the_line.prepare(job) == shards
+    assert {b.block_id for b in the_line.blocks(job)} == before
+    the_line.infer(job, shards)
+    line.gate_translations(job)
+    line.gate_translations(job)
+    line.assemble(job)
+    line.assemble(job)
+    line.gate_output(job)
+    assert line.publish(job).state == "COMPLETED"
+
+
+def test_a_gate_stops_a_run_of_mostly_bad_input(the_line) -> None:
+    the_line.put({f"{n}.bin": b"\0\1\2" * 50 + bytes([n]) for n in range(25)})
+    job = the_line.admit()
+    line.ingest(job)
+    with pytest.raises(GateStopError, match="25"):
+        line.gate_documents(job)
+    assert the_line.job(job).state == "ERROR"
+
+
+def test_documents_outside_of_the_allowed_prefixes_are_refused(the_line) -> None:
+    secret = the_line.folder / "secret.txt"
+    secret.write_text("This must not be read by any job.")
+    (the_line.folder / "landing" / "link.txt").symlink_to(secret)
+    for document in (str(secret), f"{get_settings().landing}/../secret.txt", f"{get_settings().landing}/link.txt"):
+        job = the_line.admit(key=document, documents=[document])
+        with pytest.raises(RequestError, match="outside"):
+            line.ingest(job)
