@@ -7,20 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tradu.documents import codes, language
+from tradu.documents.language import base
 from tradu.documents.model import DocumentFormat, FormatOptions
-from tradu.documents.registry import detect_format
+from tradu.documents.registry import format_named
 from tradu.errors import DataError, RequestError
 from tradu.inference.model import Route
 from tradu.inference.registry import Registry
 from tradu.inference.routes import tier_of
-from tradu.ingestion.ingest import HEAD_BYTES, MINIMUM_CONFIDENCE, SAMPLE_CHARS
-from tradu.partitioning.partition import same_language
+from tradu.ingestion.ingest import MINIMUM_CONFIDENCE
+from tradu.ingestion.ingest import _look as look  # the estimate has to see what ingest will see
 from tradu.partitioning.segments import blocks, split
 from tradu.settings import Settings
 from tradu.store import buffered, sha256_of
-
-UNKNOWN = "und"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,36 +124,19 @@ def count(file: Path, path: str, source: str, options: FormatOptions, settings: 
         if file.stat().st_size > settings.max_document_bytes:
             raise DataError(f"larger than {settings.max_document_bytes:,} bytes (TRADU_MAX_DOCUMENT_BYTES)")
         with file.open("rb") as stream:
-            document_format = detect_format(path, stream.read(HEAD_BYTES))
-            found_format = document_format.name
-            found_language = source if source != "auto" else _language(document_format, stream, options)
-            stream.seek(0)
-            counts = _count(
-                document_format, stream, found_language or "en", options, settings.max_block_chars
-            )
+            found_format, found_language, confidence = look(path, buffered(stream), options)
+            if source != "auto":
+                found_language = source
+            elif confidence is not None and confidence < MINIMUM_CONFIDENCE:
+                raise DataError(
+                    f"the language isn't clear ({found_language}, {confidence:.0%} sure): name it with --from"
+                )
+        with file.open("rb") as stream:
+            language = found_language or "en"
+            counts = _count(format_named(found_format), stream, language, options, settings.max_block_chars)
     except DataError as error:
         return DocumentEstimate(path, found_format, found_language, 0, 0, 0, str(error))
     return DocumentEstimate(path, found_format, found_language, *counts)
-
-
-def _language(document_format: DocumentFormat, stream: BinaryIO, options: FormatOptions) -> str | None:
-    """The language of the head of a document, by the rule of ingest; None where there is nothing to translate."""
-    stream.seek(0)
-    sample: list[str] = []
-    size = 0
-    for unit in document_format.units(buffered(stream), options):
-        sample.append(codes.plain(unit.text))
-        size += len(sample[-1])
-        if size >= SAMPLE_CHARS:
-            break
-    if not sample:
-        return None
-    found = language.detect(" ".join(sample))
-    if found.confidence < MINIMUM_CONFIDENCE:
-        raise DataError(
-            f"the language isn't clear ({found.language}, {found.confidence:.0%} sure): say which it is with --from"
-        )
-    return found.language
 
 
 def _count(
@@ -190,7 +171,7 @@ def _pair(
         sum(d.segments for d in own),
         sum(d.characters for d in own),
     )
-    if same_language(source, target):
+    if base(source) == base(target):
         return PairEstimate(source, target, None, (), *sizes, 0.0, 0.0)
     try:
         route: Route = registry.routes(source, target, profile)[0]

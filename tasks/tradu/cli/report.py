@@ -51,9 +51,8 @@ class Report:
 
 
 def load(ledger: Ledger, job: Job) -> Report:
-    """Read the report of a job, all of it as of one moment."""
+    """Read the report of a job as it is now."""
     with ledger.transaction() as tx:
-        tx.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         key = {"job_id": job.job_id}
         return Report(
             tx.rows("job", Job, **key)[0],
