@@ -100,6 +100,8 @@ class WordMask:
 
     def show(self, translated: str, masked: Masked) -> str | None:
         """Put the codes back where their names are, as close to their neighbours as in the source."""
+        if codes_of(translated):  # made up by the engine
+            return None
         if not masked.tokens:
             return translated
         stem = masked.tokens[0][0].rstrip("0123456789")

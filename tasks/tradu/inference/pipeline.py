@@ -28,7 +28,7 @@ class Pipeline:
                 self._start(command, env)
         except OSError as error:
             self.close()
-            raise ModelError(f"{commands[len(self._processes)][0]} can't be started: {error}") from error
+            raise ModelError(f"{command[0]} can't be started: {error.strerror}") from error
 
     def _start(self, command: Sequence[str], env: Mapping[str, str] | None) -> None:
         before = self._processes[-1].stdout if self._processes else None

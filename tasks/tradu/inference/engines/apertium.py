@@ -23,7 +23,8 @@ _RESERVED = re.compile(r"([\[\]{}^$/\\@<>])")
 _END = " .[]"
 """Closes a sentence: without it the taggers read on, and drop or change the last words; without its space an
 abbreviation would swallow the point."""
-_ENDED = re.compile(r"\s*\.\s*\[\]\s*$")
+_ENDED = re.compile(r"\s*\.((?:\s|\[\d+\])*)\[\]\s*$")
+"""The same in the answer, where the point may have moved before the codes at the end."""
 _TOKEN = re.compile(r"\\(?P<escaped>.)|\[(?P<code>\d+)\]|[*@#](?=\w)", re.DOTALL)
 _UNKNOWN = "\ufdd0"
 """Stands for a mark while codes are put back: a noncharacter, which no text may hold."""
@@ -104,7 +105,7 @@ def _plain(match: re.Match[str]) -> str:
 
 
 def _ended(stream: str) -> str:
-    body, ends = _ENDED.subn("", stream)
+    body, ends = _ENDED.subn(r"\1", stream)
     if not ends:
         raise ModelError("the end of a text was lost")
     return body

@@ -20,6 +20,8 @@ from tradu.inference.model import Model, Status
 
 LONGEST_CHARS = 300
 """Longest piece in one call: from about 480 characters on, text is cut off or repeated without a word."""
+LONGEST_WORD_CHARS = 60
+"""What is longer is no word but a key, a hash or encoded data, and costs seconds."""
 _WORD = re.compile(rf"{codes.CODE}|\s+|\w+|[^\w\s]")
 _PARAGRAPH = re.compile(r"(\s*\n\s*\n\s*|\t+|(?<=[.!?:;])[^\S\n]*\n\s*)")
 
@@ -85,9 +87,10 @@ class FirefoxEngine:
 
         def spell(match: re.Match[str]) -> str:
             word = match[0]
-            if word.isspace() or re.fullmatch(codes.CODE, word) or self._alphabet.issuperset(word):
+            data = len(word) > LONGEST_WORD_CHARS and word.isascii()
+            if word.isspace() or re.fullmatch(codes.CODE, word) or (self._alphabet.issuperset(word) and not data):
                 return word
-            if self._alphabet.issuperset(word.lower()):  # vocabularies lack rare capitals: Ç, Ã, Í
+            if not data and self._alphabet.issuperset(word.lower()):  # vocabularies lack rare capitals: Ç, Ã, Í
                 return word.lower()
             missing.append(word)
             return word

@@ -1,0 +1,189 @@
+"""Control of a batch: duplicates, repairs, fall-back, broken engines and poison texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tradu.errors import ModelError, RequestError, ResourceError
+from tradu.inference import engines as engine_registry
+from tradu.inference.model import Engine, Model
+from tradu.inference.pool import EnginePool
+from tradu.inference.translate import translate
+
+
+class Scripted:
+    """An engine that does what a function says, and remembers what it was given."""
+
+    def __init__(self, say: Callable[[str], str]) -> None:
+        self.say = say
+        self.calls: list[list[str]] = []
+        self.closed = 0
+
+    def translate(self, texts: Sequence[str]) -> list[str]:
+        self.calls.append(list(texts))
+        return [self.say(text) for text in texts]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Bench:
+    """Engines by model name, loaded through the real pool."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.engines: dict[str, Scripted] = {}
+        self.loads: list[str] = []
+        monkeypatch.setattr(engine_registry, "load", self._load)
+        self.pool = EnginePool()
+
+    def _load(self, model: Model) -> Engine:
+        self.loads.append(model.name)
+        return self.engines[model.name]
+
+    def model(self, name: str, say: Callable[[str], str], tier: str = "standard") -> Model:
+        self.engines[name] = Scripted(say)
+        return Model(name, "1", "identity", tier, "en", "pt", "MIT", 1, 1.0)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+def good(source: str, translation: str) -> tuple[str, ...]:
+    return ()
+
+
+def bad_if(mark: str) -> Callable[[str, str], tuple[str, ...]]:
+    return lambda source, translation: (f"has {mark}",) if mark in translation else ()
+
+
+def fail(text: str) -> str:
+    raise ValueError(f"can't do {text}")
+
+
+def poison(text: str) -> str:
+    if "poison" in text:
+        raise ModelError("the pipeline died")
+    return text.upper()
+
+
+def test_duplicates_are_translated_once_and_order_is_kept(bench: Bench) -> None:
+    a = bench.model("a", str.upper)
+    outcomes = translate(["x", "y", "x"], [(a,)], good, bench.pool)
+    assert [o.text for o in outcomes] == ["X", "Y", "X"]
+    assert bench.engines["a"].calls == [["x", "y"]]
+    assert (outcomes[0].models, outcomes[0].tier, outcomes[0].attempts) == (("a@1",), "standard", 1)
+
+
+def test_only_bad_output_goes_to_the_next_route(bench: Bench) -> None:
+    a, b = bench.model("a", lambda t: t + "!"), bench.model("b", str.upper, tier="economy")
+    outcomes = translate(["x", "y!"], [(a,), (b,)], lambda s, t: ("doubled",) if "!!" in t else (), bench.pool)
+    assert [(o.text, o.models, o.tier, o.attempts) for o in outcomes] == [
+        ("x!", ("a@1",), "standard", 1),
+        ("Y!", ("b@1",), "economy", 2),
+    ]
+    assert bench.engines["b"].calls == [["y!"]]
+
+
+def test_the_best_attempt_stands_where_all_are_bad(bench: Bench) -> None:
+    judge = {"x1": ("one", "two"), "x2": ("one",), "x3": ("other",)}
+    routes = [(bench.model(n, lambda t, n=n: f"{t}{n}"),) for n in "123"]
+    (outcome,) = translate(["x"], routes, lambda s, t: judge[t], bench.pool)
+    assert (outcome.text, outcome.reasons, outcome.models, outcome.attempts) == ("x2", ("one",), ("2@1",), 3)
+
+
+def test_a_pivot_goes_leg_by_leg(bench: Bench) -> None:
+    a, b = bench.model("a", lambda t: t + "1"), bench.model("b", lambda t: t + "2", tier="economy")
+    (outcome,) = translate(["x"], [(a, b)], good, bench.pool)
+    assert (outcome.text, outcome.models, outcome.tier) == ("x12", ("a@1", "b@1"), "economy")
+
+
+def test_numbers_an_engine_breaks_are_carried_as_codes(bench: Bench) -> None:
+    a = bench.model("a", lambda t: re.sub(r"\d", "9", t.upper()))
+    judge = lambda s, t: () if re.findall(r"\d+", s) == re.findall(r"\d+", t) else ("numbers",)  # noqa: E731
+    (outcome,) = translate(["it costs 1,250 in 2031"], [(a,)], judge, bench.pool)
+    assert (outcome.text, outcome.reasons, outcome.attempts) == ("IT COSTS 1,250 IN 2031", (), 2)
+
+
+def test_long_text_that_goes_wrong_is_tried_by_clauses(bench: Bench) -> None:
+    a = bench.model("a", lambda t: t[:80].upper())
+    text = "the first clause is here, " * 6
+    (outcome,) = translate([text], [(a,)], lambda s, t: () if len(t) == len(s) else ("cut off",), bench.pool)
+    assert (outcome.text, outcome.reasons) == (text.upper(), ())
+
+
+def test_one_poison_text_costs_its_neighbours_nothing(bench: Bench) -> None:
+    a = bench.model("a", poison)
+    texts = [f"t{i}" for i in range(20)]
+    texts[13] = "poison"
+    outcomes = translate(texts, [(a,)], good, bench.pool)
+    assert [o.text for o in outcomes] == [t if t == "poison" else t.upper() for t in texts]
+    assert outcomes[13].reasons == ("engine failed: the pipeline died",)
+    assert outcomes[13].models == ()
+    assert (
+        bench.engines["a"].closed == bench.loads.count("a") - 1
+    )  # each failure ends the engine, and it is loaded anew
+
+
+def test_a_poison_text_is_tried_with_the_next_route(bench: Bench) -> None:
+    a, b = bench.model("a", poison), bench.model("b", str.title)
+    outcomes = translate(["poison", "fine"], [(a,), (b,)], good, bench.pool)
+    assert [(o.text, o.models) for o in outcomes] == [("Poison", ("b@1",)), ("FINE", ("a@1",))]
+
+
+def test_a_broken_engine_is_given_up_after_a_few_texts(bench: Bench) -> None:
+    a, b = bench.model("a", fail), bench.model("b", str.upper)
+    texts = [f"t{i}" for i in range(64)]
+    outcomes = translate(texts, [(a,), (b,)], good, bench.pool)
+    assert [o.text for o in outcomes] == [t.upper() for t in texts]
+    assert len(bench.engines["a"].calls) < 20
+
+
+def test_all_engines_broken_is_an_error(bench: Bench) -> None:
+    with pytest.raises(ModelError, match="can't do x"):
+        translate(["x"], [(bench.model("a", fail),), (bench.model("b", fail),)], good, bench.pool)
+
+
+def test_an_engine_that_miscounts_is_broken(bench: Bench) -> None:
+    a = bench.model("a", str.upper)
+    bench.engines["a"].translate = lambda texts: ["only one"]  # type: ignore[method-assign]
+    outcomes = translate(["x", "y"], [(a,)], good, bench.pool)
+    assert [o.text for o in outcomes] == ["only one", "only one"]  # one by one it counts right
+    assert bench.loads == ["a", "a"]
+
+
+def test_out_of_memory_is_not_the_models_fault(bench: Bench) -> None:
+    def greedy(text: str) -> str:
+        raise MemoryError
+
+    with pytest.raises(ResourceError, match="out of memory"):
+        translate(["x"], [(bench.model("a", greedy),)], good, bench.pool)
+
+
+def test_a_route_that_is_worse_does_not_replace_a_better_one(bench: Bench) -> None:
+    a, b = bench.model("a", lambda t: "a#"), bench.model("b", fail)
+    (outcome,) = translate(["x"], [(a,), (b,)], bad_if("#"), bench.pool)
+    assert (outcome.text, outcome.reasons) == ("a#", ("has #",))
+
+
+def test_nothing_to_do_and_nothing_to_do_it_with(bench: Bench) -> None:
+    assert translate([], [(bench.model("a", fail),)], good, bench.pool) == []
+    with pytest.raises(RequestError):
+        translate(["x"], [], good, bench.pool)
+
+
+def test_the_pool_loads_once_and_tells_what_it_can_not_warm(bench: Bench) -> None:
+    a, b = bench.model("a", str.upper), bench.model("b", fail)
+    del bench.engines["b"]
+    failures = bench.pool.warm([(a,), (a, b)])
+    assert len(failures) == 1
+    assert "b: can't be loaded" in failures[0]
+    translate(["x"], [(a,)], good, bench.pool)
+    assert bench.loads == ["a", "b"]
+    bench.pool.close()
+    bench.pool.close()
+    assert bench.engines["a"].closed == 1
