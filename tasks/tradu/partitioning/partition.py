@@ -86,7 +86,7 @@ class _Writer:
         self._parquet.write_table(_table(group.rows))
         for place, target in enumerate(self.job.targets):
             batch = None
-            if not base(group.source) == base(target):
+            if base(group.source) != base(target):
                 batch = (self.part * GROUPS_PER_PART + self.group) * len(self.job.targets) + place
                 key = layout.part_key(self.job.job_id, self.part)
                 self._batches.append(NewBatch(batch, group.source, target, key, self.group, group.characters))

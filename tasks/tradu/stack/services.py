@@ -97,6 +97,7 @@ def _dask_worker(layout: Layout, host: Host, index: int, count: int) -> Service:
     single = () if host.gpus else ("--no-nanny", "--no-dashboard")
     listen = ("--host", LOOPBACK) if layout.runs_dask_scheduler else ()
     command = _tool("dask", *kind, layout.settings.dask_scheduler, "--nthreads", "1", *single, *listen,
+                    "--preload", "tradu.cluster.preload",
                     "--name", f"{layout.identity[:4]}-{index}", "--memory-limit", str(memory_bytes),
                     "--local-directory", str(layout.home / "dask"))  # fmt: skip
     environment = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "65536"}
