@@ -10,6 +10,10 @@ CODE_BASE = 0xE000
 """Inline codes stand in a text as one private-use character each: code number i is chr(CODE_BASE + i)."""
 MAX_CODES = 0x1900
 """Size of the private-use area U+E000..U+F8FF, and so the most codes one unit may hold."""
+MAX_UNIT_CHARS = 6_000
+"""A longer paragraph is cut into several units; less than MAX_CODES, so codes can't run out."""
+SLOT = "\0"
+"""Stands in a code where another unit's text goes (an `alt` inside an image that is itself a code)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class Unit:
     """A stretch of translatable text: a paragraph, a heading, a table cell, a field.
 
     `text` is decoded and unescaped; everything in it that is not prose (markup, code, URLs, placeholders) is one
-    private-use character, whose original spelling is in `codes` at the same index, in order of appearance.
+    private-use character, whose spelling in the document is in `codes` at the same index, in order of appearance.
     """
 
     start: int
@@ -38,8 +42,12 @@ class Unit:
     """Offset one past the last byte."""
     text: str
     codes: tuple[str, ...] = ()
+    inside: bool = False
+    """It lies in a code of the next unit that is not inside one itself, and fills that one's next slot."""
+    encoding: str = "utf-8"
+    """Character encoding of the document."""
     detail: object = field(default=None, compare=False)
-    """What the format itself needs to write the unit back (quoting, encoding, prefix of continuation lines)."""
+    """What the format itself needs to write the unit back (quoting, line width, prefix of continuation lines)."""
 
 
 @runtime_checkable
@@ -50,12 +58,20 @@ class DocumentFormat(Protocol):
     pseudo-translate, merge, extract gives the same units and codes. Original bytes outside units are never touched.
     """
 
-    name: str
-    extensions: frozenset[str]
-    """Lower-case, with the dot."""
+    @property
+    def name(self) -> str:
+        """Short name, as stored in the ledger."""
+        ...
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """File extensions, lower-case, with the dot."""
+        ...
 
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
-        """Units in document order, non-overlapping, reading the stream once and holding no more than a part of it.
+        """Units in document order, reading the stream once and holding no more than a part of it.
+
+        Units don't overlap, but for those that fill the slots of the unit right after them.
 
         Raises:
             DataError: the document is not of this format, or over its limits.
@@ -63,5 +79,9 @@ class DocumentFormat(Protocol):
         ...
 
     def encode(self, text: str, unit: Unit) -> bytes:
-        """The bytes that replace the unit, for a translated `text` that carries the unit's codes."""
+        """The bytes that replace the unit, for a translated `text` that carries the unit's codes.
+
+        Raises:
+            DataError: the document's encoding has no such character.
+        """
         ...

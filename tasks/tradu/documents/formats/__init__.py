@@ -1,0 +1,1 @@
+"""The formats that Tradu reads and writes, one module each."""

@@ -1,0 +1,142 @@
+"""CSV and TSV: chosen columns are translated, every other byte is copied; a file of any size is streamed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import BinaryIO
+
+from tradu.documents.codes import has_prose, protect, reads_like_prose, restore
+from tradu.documents.delimited import Dialect, Field, Record, is_sep_line, records, sniff
+from tradu.documents.fields import FieldDetail, field_units
+from tradu.documents.lines import Line
+from tradu.documents.model import FormatOptions, Unit
+from tradu.documents.reading import encode, open_text
+from tradu.documents.wrapping import wrap
+from tradu.errors import DataError
+
+SAMPLE_RECORDS = 200
+PROSE_SHARE = 0.4
+_CHARACTER = re.compile(r'""|[\s\S]')
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
+
+
+class DelimitedFormat:
+    """Delimited text; the first record is the header and stays as it is."""
+
+    def __init__(self, name: str, extensions: frozenset[str], delimiter: str | None) -> None:
+        self.name, self.extensions, self._delimiter = name, extensions, delimiter
+
+    def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
+        """The cells of the chosen columns, or of those that hold prose in the first records."""
+        decoded = open_text(stream, options.encoding)
+        head = decoded.head[decoded.bom_bytes :].decode(decoded.encoding, "replace")
+        dialect = Dialect(self._delimiter or sniff(head))
+        rows = (r for r in records(decoded, dialect) if r.text.strip())
+        header = next(rows, None)
+        if header is not None and is_sep_line(header.text):
+            header = next(rows, None)
+        if header is None:
+            return
+        names = [_value(header.text, f) for f in dialect.fields(header.text)]
+        sample: list[Record] = []
+        if options.columns is None:
+            sample = list(islice(rows, SAMPLE_RECORDS))
+            columns = _prose_columns(sample, dialect)
+        else:
+            columns = sorted({_column(wanted, names) for wanted in options.columns})
+        if not columns:  # read to the end all the same: the document must be whole
+            for _ in rows:
+                pass
+            return
+        for record in chain(sample, rows):
+            yield from _record_units(record, columns, dialect, decoded.encoding)
+
+    def encode(self, text: str, unit: Unit) -> bytes:
+        """The cell's text, with quotes where it needs them."""
+        detail = unit.detail
+        written = restore(text, unit.codes)
+        if not isinstance(detail, FieldDetail):
+            return encode(written, unit.encoding)
+        if detail.layout:
+            written = wrap(written, detail.layout)
+        if detail.escaping == "quoted":
+            written = written.replace('"', '""')
+        elif any(c in written for c in f'{detail.escaping}"\r\n'):
+            written = '"' + written.replace('"', '""') + '"'
+        return encode(written, unit.encoding)
+
+
+def _value(record: str, field: Field) -> str:
+    raw = record[field.start : field.end].strip()
+    return raw[1 : raw.rindex('"')].replace('""', '"') if field.quoted else raw
+
+
+def _column(wanted: str, names: Sequence[str]) -> int:
+    folded = [n.strip().casefold() for n in names]
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.strip().casefold() in folded:
+        return folded.index(wanted.strip().casefold())
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(names):
+        return int(wanted) - 1
+    raise DataError(f"there is no column {wanted!r}; there are: {', '.join(names)} (or 1 to {len(names)})")
+
+
+def _prose_columns(sample: Sequence[Record], dialect: Dialect) -> list[int]:
+    filled: dict[int, int] = {}
+    prose: dict[int, int] = {}
+    for record in sample:
+        for number, field in enumerate(dialect.fields(record.text)):
+            value = _value(record.text, field)
+            if value:
+                filled[number] = filled.get(number, 0) + 1
+                prose[number] = prose.get(number, 0) + (" " in value and reads_like_prose(protect(value)[0]))
+    return sorted(n for n, count in filled.items() if prose[n] >= PROSE_SHARE * count)
+
+
+def _record_units(record: Record, columns: Sequence[int], dialect: Dialect, encoding: str) -> Iterator[Unit]:
+    fields = dialect.fields(record.text)
+    for column in columns:
+        if column >= len(fields):
+            continue
+        field = fields[column]
+        raw = record.text[field.start : field.end]
+        if not raw.strip():
+            continue
+        before = field.start if record.ascii_only else len(record.text[: field.start].encode(encoding))
+        if field.quoted:
+            yield from _quoted_units(raw, record.start + before, encoding)
+        else:
+            yield from _plain_units(raw, record.start + before, encoding, dialect.delimiter)
+
+
+def _plain_units(raw: str, start: int, encoding: str, delimiter: str) -> Iterator[Unit]:
+    text = raw.strip()
+    start += len(raw[: raw.index(text)].encode(encoding))
+    coded, codes = protect(text)
+    if has_prose(coded):
+        end = start + len(text.encode(encoding))
+        yield Unit(start, end, coded, codes, encoding=encoding, detail=FieldDetail(None, delimiter))
+
+
+def _quoted_units(raw: str, start: int, encoding: str) -> Iterator[Unit]:
+    opening, closing = raw.index('"') + 1, raw.rindex('"')
+    start += len(raw[:opening].encode(encoding))
+    inner = raw[opening:closing]
+    lines, newline = [], "\n"
+    for match in _LINE.finditer(inner):
+        spelt = match[0].rstrip("\r\n")
+        newline = match[0][len(spelt) :] or newline
+        text = spelt.replace('""', '"')
+        tokens = _CHARACTER.findall(spelt) if len(text) != len(spelt) else None
+        lines.append(Line(text, start, encoding, tokens))
+        start += len(match[0].encode(encoding))
+    yield from field_units(lines, newline, "quoted")
+
+
+FORMATS = (
+    DelimitedFormat("csv", frozenset({".csv"}), None),
+    DelimitedFormat("tsv", frozenset({".tsv", ".tab"}), "\t"),
+)
