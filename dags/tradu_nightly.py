@@ -6,7 +6,7 @@ after a crash, finds the same groups under the same idempotency keys, so it goes
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -19,7 +19,6 @@ from tradu_airflow.stages import for_good
 @dag(
     dag_display_name="Tradu: nightly",
     schedule=get_settings().nightly_schedule,
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     tags=["tradu"],

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pyarrow.parquet as pq
 import pytest
+from fixtures.line import Line
 
 from tradu import layout, line
 from tradu.cluster import dispatch
@@ -29,7 +30,7 @@ print("not for translation")
 TICKET = '{"id": 7, "title": "The pump makes a strange noise", "state": "open"}\n'
 
 
-def test_a_folder_comes_out_as_the_same_tree_in_portuguese(the_line) -> None:
+def test_a_folder_comes_out_as_the_same_tree_in_portuguese(the_line: Line) -> None:
     the_line.put({"docs/guide.md": GUIDE, "docs/deep/ticket.jsonl": TICKET})
     job, state = the_line.run()
     assert state == "COMPLETED", the_line.errors(job)
@@ -49,7 +50,7 @@ def test_a_folder_comes_out_as_the_same_tree_in_portuguese(the_line) -> None:
             assert all(r["model"] and r["tier"] and r["run"] for r in rows)
 
 
-def test_two_languages_share_one_partition(the_line) -> None:
+def test_two_languages_share_one_partition(the_line: Line) -> None:
     the_line.put({"note.txt": "The train leaves at 7:45 tomorrow morning. Please be at the station in time.\n"})
     job, state = the_line.run(targets=["pt", "en"])
     assert state == "COMPLETED", the_line.errors(job)
@@ -58,7 +59,7 @@ def test_two_languages_share_one_partition(the_line) -> None:
     assert {b.reason for b in passed} == {"already in the target language"}
 
 
-def test_bad_documents_are_reported_and_the_rest_goes_on(the_line) -> None:
+def test_bad_documents_are_reported_and_the_rest_goes_on(the_line: Line) -> None:
     the_line.put(
         {
             "good.txt": "The harbour was closed because of the storm.\n",
@@ -82,7 +83,7 @@ def test_bad_documents_are_reported_and_the_rest_goes_on(the_line) -> None:
     assert all(name in report for name in ("corrupt.jsonl", "empty.md", "picture.png"))
 
 
-def test_a_language_without_a_model_is_quarantined_with_what_to_do(the_line) -> None:
+def test_a_language_without_a_model_is_quarantined_with_what_to_do(the_line: Line) -> None:
     the_line.put({"a.txt": "The harbour was closed because of the storm.\n"})
     with pytest.raises(RequestError, match="zu"):
         the_line.admit(source="en", targets=["zu"])
@@ -92,7 +93,7 @@ def test_a_language_without_a_model_is_quarantined_with_what_to_do(the_line) -> 
     assert "zu" in error.reason
 
 
-def test_the_same_sentence_is_translated_once_across_documents_and_jobs(the_line) -> None:
+def test_the_same_sentence_is_translated_once_across_documents_and_jobs(the_line: Line) -> None:
     text = "The library opens at nine and closes at five.\n"
     the_line.put({"one.txt": text})
     the_line.run("first")
@@ -104,7 +105,7 @@ def test_the_same_sentence_is_translated_once_across_documents_and_jobs(the_line
     assert {r["source"]: r["known"] for r in rows}["Hours"] is False
 
 
-def test_two_live_attempts_at_one_shard_do_no_harm(the_line) -> None:
+def test_two_live_attempts_at_one_shard_do_no_harm(the_line: Line) -> None:
     the_line.put({"a.txt": "\n\n".join(f"Ship number {n} reached the harbour in the evening." for n in range(400))})
     job = the_line.admit()
     (shard,) = the_line.prepare(job)
@@ -118,7 +119,7 @@ def test_two_live_attempts_at_one_shard_do_no_harm(the_line) -> None:
     assert sum(counts) <= len(the_line.blocks(job))
 
 
-def test_a_submission_that_lives_is_adopted(the_line) -> None:
+def test_a_submission_that_lives_is_adopted(the_line: Line) -> None:
     the_line.put({"a.txt": "\n\n".join(f"Ship number {n} reached the harbour in the evening." for n in range(400))})
     job = the_line.admit()
     (shard,) = the_line.prepare(job)
@@ -129,7 +130,7 @@ def test_a_submission_that_lives_is_adopted(the_line) -> None:
     assert dispatch.submit(UUID(job), shard, the_line.ledger, get_settings()).batches == 0
 
 
-def test_stages_run_twice_change_nothing(the_line) -> None:
+def test_stages_run_twice_change_nothing(the_line: Line) -> None:
     the_line.put({"guide.md": GUIDE})
     job = the_line.admit()
     shards = the_line.prepare(job)
@@ -145,7 +146,7 @@ def test_stages_run_twice_change_nothing(the_line) -> None:
     assert line.publish(job).state == "COMPLETED"
 
 
-def test_a_gate_stops_a_run_of_mostly_bad_input(the_line) -> None:
+def test_a_gate_stops_a_run_of_mostly_bad_input(the_line: Line) -> None:
     the_line.put({f"{n}.bin": b"\0\1\2" * 50 + bytes([n]) for n in range(25)})
     job = the_line.admit()
     line.ingest(job)
@@ -154,7 +155,7 @@ def test_a_gate_stops_a_run_of_mostly_bad_input(the_line) -> None:
     assert the_line.job(job).state == "ERROR"
 
 
-def test_documents_outside_of_the_allowed_prefixes_are_refused(the_line) -> None:
+def test_documents_outside_of_the_allowed_prefixes_are_refused(the_line: Line) -> None:
     secret = the_line.folder / "secret.txt"
     secret.write_text("This must not be read by any job.")
     (the_line.folder / "landing" / "link.txt").symlink_to(secret)

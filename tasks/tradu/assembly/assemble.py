@@ -94,8 +94,10 @@ def _assemble_one(
             refused, counts = str(error), None
             for _ in stream:  # the provenance and the counts stay complete
                 pass
-    with store.reading(staging) as written:
-        units_out = 0 if refused else sum(1 for _ in document_format.units(buffered(written), options))
+    units_out = counts.units if counts else 0
+    if counts and document_format.reads_back:
+        with store.reading(staging) as written:
+            units_out = sum(1 for _ in document_format.units(buffered(written), options))
     with ledger.transaction(job.request_id) as tx:
         key = {"job_id": job.job_id, "document_id": document.document_id, "target": target}
         tx.run(

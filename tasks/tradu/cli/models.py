@@ -9,7 +9,7 @@ from tradu.cli.output import Output, money
 
 HOW_TO_ADD = (
     "A model of your own: add an entry to {file}: engine, tier, languages, licence, memory, cost;\n"
-    "it is merged over the shipped ones. docs/how-to/models.md says more."
+    "it is merged over the shipped ones. docs/how-to/add-a-model.md says more."
 )
 
 

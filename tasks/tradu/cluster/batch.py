@@ -150,7 +150,8 @@ def _known(
             continue
         for key, _, row in group:
             translation, model = table.column("translation")[row].as_py(), table.column("model")[row].as_py()
-            judged = checks.check_translation(text[key], translation, task.source, task.target)
+            unknown = table.column("unknown_words")[row].as_py()
+            judged = checks.check_translation(text[key], translation, task.source, task.target, unknown_words=unknown)
             if table.column("source")[row].as_py() == text[key] and not checks.failed(judged):
                 found[key] = _Row("", 0, text[key], translation, model, _MEMORY, True, judged)
     return found
@@ -160,7 +161,7 @@ def _known(
 def _results(store_uri: str, key: str) -> pa.Table:
     """The texts of a results object; the last ones stay, since repeated sentences come from few objects."""
     with Store(store_uri).reading(key) as stream:
-        return pq.read_table(stream, columns=["source", "translation", "model"])
+        return pq.read_table(stream, columns=["source", "translation", "model", "unknown_words"])
 
 
 @lru_cache(maxsize=1)
@@ -195,7 +196,9 @@ def _translate(
             rows.append(_Row(document_id, block, source, row.translation, row.model, _MEMORY, True, row.checks))
         else:
             outcome = made[key]
-            judged = checks.check_translation(source, outcome.text, task.source, task.target)
+            judged = checks.check_translation(
+                source, outcome.text, task.source, task.target, unknown_words=len(outcome.unknown)
+            )
             model = "+".join(outcome.models)
             rows.append(_Row(document_id, block, source, outcome.text, model, outcome.tier, False, judged))
     return rows

@@ -68,6 +68,15 @@ class DocumentFormat(Protocol):
         """File extensions, lower-case, with the dot."""
         ...
 
+    @property
+    def reads_back(self) -> bool:
+        """Whether a translated document must give as many units when it is read again.
+
+        So it is where syntax parts the units. In plain text paragraphs, lists and tables are told by their look, which
+        a translation may change without harm.
+        """
+        ...
+
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
         """Units in document order, reading the stream once and holding no more than a part of it.
 

@@ -137,7 +137,7 @@ class Registry:
         """What to install: the missing models of the best route there would be with everything installed."""
         possible = find_routes(self._models.values(), start, end, profile.tiers, ())
         if not possible:
-            return "Add one to models.yaml in Tradu's home (docs/how-to/models.md)"
+            return "Add one to models.yaml in Tradu's home (docs/how-to/add-a-model.md)"
         missing = [self._status[m.name].how_to_add for m in possible[0] if not self._status[m.name].installed]
         return f"To add it: {'; '.join(dict.fromkeys(missing))}"
 

@@ -57,7 +57,8 @@ def expand(items: Sequence[str], settings: Settings) -> Iterator[Source]:
     """Every file that the items of a request name, in a fixed order.
 
     A folder gives its tree under the folder's name (with a trailing slash: its content, without the name), a glob what
-    it matches. Hidden files and `tradu.yaml` are left out. Two files of one name get different paths.
+    it matches. `/./` in an item marks where the path that is kept begins, as in rsync: `landing/./notes/a.txt` keeps
+    `notes/a.txt`. Hidden files and `tradu.yaml` are left out. Two files of one name get different paths.
 
     Raises:
         RequestError: an item lies outside of the allowed prefixes, names nothing, or there are too many files.
@@ -93,6 +94,11 @@ def _files(item: str) -> Iterator[tuple[str, str]]:
     """URIs of the files under an item, and their paths relative to its parent (its own, for a trailing slash)."""
     fs, path = split_uri(item)
     scheme = item.split("://", 1)[0] + "://" if "://" in item else "file://"
+    if "/./" in path:
+        base, _, kept = path.partition("/./")
+        inside = _files(f"{scheme}{base}/{kept}")
+        yield from ((uri, uri.removeprefix(f"{scheme}{base}/")) for uri, _ in inside)
+        return
     if _GLOB & set(path):
         base, names = split_uri(_fixed_part(item))[1], sorted(fs.glob(path))
         names = [n for name in names for n in (sorted(fs.find(name)) if fs.isdir(name) else [name])]

@@ -41,6 +41,8 @@ class TranslationChecks:
     """Closing tags without their opening one before them. Seen only where the codes' spelling was given."""
     unknown_marks: int
     """Words that an engine marked as unknown, and replacement characters."""
+    unknown_words: int
+    """Words that the engine did not know and left as they were, where it can say so. Names are among them."""
     copied: bool
     """The translation is the source, although that is prose of another language."""
     repetition: float
@@ -74,12 +76,17 @@ class SourceChecks:
 
 
 def check_translation(
-    source: str, translation: str, source_language: str, target_language: str, codes: Sequence[str] = ()
+    source: str,
+    translation: str,
+    source_language: str,
+    target_language: str,
+    codes: Sequence[str] = (),
+    unknown_words: int = 0,
 ) -> TranslationChecks:
     """Everything that can be seen in a translation without a reference.
 
     Texts are coded: a private-use character stands for each inline code. `codes`: their spelling, in order, where
-    the nesting of tags is to be checked too.
+    the nesting of tags is to be checked too. `unknown_words`: how many the engine says it left as they were.
     """
     said, given = _prose(translation), _prose(source)
     origin, target = lang.base(source_language), lang.base(target_language)
@@ -102,6 +109,7 @@ def check_translation(
         codes_added=added,
         codes_misnested=_misnested(translation, codes) if codes else 0,
         unknown_marks=marks,
+        unknown_words=unknown_words,
         copied=copied,
         repetition=round(repeats, 3),
         compression_ratio=_ratio_beyond_source(given, said),
@@ -112,7 +120,7 @@ def check_translation(
         score=_score(
             broken=empty or copied or missing > 0 or added > 0 or in_target is False,
             words=len(said.split()),
-            marks=marks,
+            marks=marks + unknown_words,
             wrong_numbers=len(difference.missing) + len(difference.added),
             ratio=ratio,
             repeats=repeats,

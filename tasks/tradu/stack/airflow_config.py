@@ -135,7 +135,6 @@ def environment(layout: Layout, caller: Mapping[str, str]) -> dict[str, str]:
         "SPT_NOENV": "1",  # setproctitle would overwrite the environment that /proc shows, and our mark with it
         "TRADU_HOME": str(layout.home),
         "PYTHONUNBUFFERED": "1",
-        "XDG_CACHE_HOME": str(layout.home / "cache"),
         "XDG_CONFIG_HOME": str(layout.home / "config"),
         "XDG_DATA_HOME": str(layout.home / "share"),
         MARK: layout.identity,

@@ -94,7 +94,7 @@ def up(settings: Settings, progress: Progress = lambda _: None) -> dict[str, flo
 
 def _prepare(layout: Layout, host: Host) -> tuple[list[Service], dict[str, str]]:
     for folder in (layout.home, layout.logs, layout.airflow_home, layout.home / "dask"):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if Path(layout.settings.store.removeprefix("file://")).is_absolute():
         Path(layout.settings.store.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
     airflow_config.write(layout, host)

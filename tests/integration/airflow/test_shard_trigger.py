@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from uuid import UUID
 
 import psycopg
@@ -25,7 +26,7 @@ def dsn(empty_database: str) -> str:
 
 
 @pytest.fixture
-def ledger(dsn: str):
+def ledger(dsn: str) -> Iterator[Ledger]:
     ledger = Ledger(dsn, "test")
     yield ledger
     ledger.close()
@@ -104,7 +105,9 @@ def test_a_cancelled_job_ends_its_shards(dsn: str, ledger: Ledger, job: UUID) ->
     assert asyncio.run(scenario()) == "stopped"
 
 
-def test_a_ledger_that_drops_connections_is_asked_again(dsn: str, ledger: Ledger, job: UUID, monkeypatch) -> None:
+def test_a_ledger_that_drops_connections_is_asked_again(
+    dsn: str, ledger: Ledger, job: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tradu_airflow.triggers.RETRY_SECONDS", 0.1)
 
     async def scenario() -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from uuid import UUID
 
 import psycopg
@@ -22,7 +24,7 @@ DOCUMENT = "d" * 64
 
 
 @pytest.fixture
-def ledger(empty_database: str):
+def ledger(empty_database: str) -> Iterator[Ledger]:
     migrate(empty_database)
     ledger = Ledger(empty_database, "test")
     yield ledger
@@ -85,7 +87,7 @@ def test_the_life_of_a_block_is_written_step_by_step(ledger: Ledger) -> None:
     with ledger.transaction() as tx:
         tx.run("accept", job_id=job)
     steps = ["", "PENDING", "CLAIMED", "PROCESSING", "VALIDATING", "COMPLETED"]
-    assert history(ledger, job, claims[0].block_id) == list(zip(steps, steps[1:], strict=False))
+    assert history(ledger, job, claims[0].block_id) == list(pairwise(steps))
     with ledger.transaction() as tx:
         (row, *_) = tx.rows("history_of", HistoryRow, job_id=job, entity_id=str(claims[0].block_id))
     assert (row.actor, row.request_id) == ("test", "r1")

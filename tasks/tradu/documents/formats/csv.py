@@ -18,12 +18,15 @@ from tradu.errors import DataError
 
 SAMPLE_RECORDS = 200
 PROSE_SHARE = 0.4
+QUOTED = "quoted"
 _CHARACTER = re.compile(r'""|[\s\S]')
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 
 
 class DelimitedFormat:
     """Delimited text; the first record is the header and stays as it is."""
+
+    reads_back = True
 
     def __init__(self, name: str, extensions: frozenset[str], delimiter: str | None) -> None:
         self.name, self.extensions, self._delimiter = name, extensions, delimiter
@@ -61,7 +64,7 @@ class DelimitedFormat:
             return encode(written, unit.encoding)
         if detail.layout:
             written = wrap(written, detail.layout)
-        if detail.escaping == "quoted":
+        if detail.escaping == QUOTED:
             written = written.replace('"', '""')
         elif any(c in written for c in f'{detail.escaping}"\r\n'):
             written = '"' + written.replace('"', '""') + '"'
@@ -112,28 +115,35 @@ def _record_units(record: Record, columns: Sequence[int], dialect: Dialect, enco
             yield from _plain_units(raw, record.start + before, encoding, dialect.delimiter)
 
 
-def _plain_units(raw: str, start: int, encoding: str, delimiter: str) -> Iterator[Unit]:
-    text = raw.strip()
-    start += len(raw[: raw.index(text)].encode(encoding))
-    coded, codes = protect(text)
+def _plain_units(text: str, start: int, encoding: str, escaping: str) -> Iterator[Unit]:
+    """The unit of a cell with one line, whose text has the given spelling."""
+    spelt = text.strip()
+    start += len(text[: text.index(spelt)].encode(encoding))
+    coded, codes = protect(spelt.replace('""', '"') if escaping == QUOTED else spelt)
     if has_prose(coded):
-        end = start + len(text.encode(encoding))
-        yield Unit(start, end, coded, codes, encoding=encoding, detail=FieldDetail(None, delimiter))
+        end = start + len(spelt.encode(encoding))
+        yield Unit(start, end, coded, codes, encoding=encoding, detail=FieldDetail(None, escaping))
 
 
 def _quoted_units(raw: str, start: int, encoding: str) -> Iterator[Unit]:
     opening, closing = raw.index('"') + 1, raw.rindex('"')
+    if raw[closing + 1 :].strip() or raw[opening:closing].replace('""', "").count('"'):
+        return  # text after the closing quote: not a cell that can be written back
     start += len(raw[:opening].encode(encoding))
     inner = raw[opening:closing]
+    if "\n" not in inner and "\r" not in inner:
+        if inner.strip():
+            yield from _plain_units(inner, start, encoding, QUOTED)
+        return
     lines, newline = [], "\n"
     for match in _LINE.finditer(inner):
         spelt = match[0].rstrip("\r\n")
         newline = match[0][len(spelt) :] or newline
         text = spelt.replace('""', '"')
-        tokens = _CHARACTER.findall(spelt) if len(text) != len(spelt) else None
-        lines.append(Line(text, start, encoding, tokens))
+        spelling = _CHARACTER.findall(spelt) if len(text) != len(spelt) else None
+        lines.append(Line(text, start, encoding, spelling))
         start += len(match[0].encode(encoding))
-    yield from field_units(lines, newline, "quoted")
+    yield from field_units(lines, newline, QUOTED)
 
 
 FORMATS = (

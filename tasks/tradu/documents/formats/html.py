@@ -22,6 +22,7 @@ class HtmlFormat:
 
     name = "html"
     extensions = frozenset({".html", ".htm", ".xhtml"})
+    reads_back = True
 
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
         """Paragraphs, cells, headings and the like, and readable attributes."""

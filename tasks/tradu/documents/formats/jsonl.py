@@ -25,6 +25,7 @@ class JsonLinesFormat:
 
     name = "jsonl"
     extensions = frozenset({".jsonl", ".ndjson"})
+    reads_back = True
 
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
         """The strings of the chosen fields (`title`, `body.text`, `tags[]`), or every string that reads like prose."""

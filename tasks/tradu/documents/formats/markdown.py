@@ -39,6 +39,7 @@ class MarkdownFormat:
 
     name = "markdown"
     extensions = frozenset({".md", ".markdown", ".mdown", ".mkd"})
+    reads_back = True
 
     def __init__(self) -> None:
         # inline markup is read by markdown_inline: markdown-it doesn't say where it stands

@@ -29,6 +29,7 @@ class TextFormat:
 
     name = "text"
     extensions = frozenset({".txt", ".text", ".rst"})
+    reads_back = False
 
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
         """Paragraphs, list items, headings and cells, in order."""

@@ -150,4 +150,4 @@ def _find(model: Model) -> Installation | None:
 
 def _how_to_add(model: Model) -> str:
     package = model.options.get("debian", f"apertium-{model.source}-{model.target}")
-    return f"apt-get install apertium {package} (without root: tradu up unpacks it into Tradu's home)"
+    return f"apt-get install apertium {package} (without root: tradu setup unpacks it into Tradu's home)"
