@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tradu import layout
 from tradu.assembly.read import TranslatedSegment, segments
 from tradu.documents.merge import merge
-from tradu.documents.model import FormatOptions
+from tradu.documents.model import DocumentFormat, FormatOptions
 from tradu.documents.registry import format_named
 from tradu.errors import DataError
 from tradu.ledger.connection import Ledger
@@ -94,10 +94,8 @@ def _assemble_one(
             refused, counts = str(error), None
             for _ in stream:  # the provenance and the counts stay complete
                 pass
-    units_out = counts.units if counts else 0
-    if counts and document_format.reads_back:
-        with store.reading(staging) as written:
-            units_out = sum(1 for _ in document_format.units(buffered(written), options))
+    places = [_places(store, key, document_format, options) for key in (layout.raw_key(document.document_id), staging)]
+    lost = places[0] - places[1]
     with ledger.transaction(job.request_id) as tx:
         key = {"job_id": job.job_id, "document_id": document.document_id, "target": target}
         tx.run(
@@ -106,7 +104,7 @@ def _assemble_one(
             size_bytes=measured.size,
             sha256=measured.digest.hexdigest(),
             units_in=counts.units if counts else 0,
-            units_out=units_out,
+            units_out=counts.units - lost if counts else 0,
             segments=count.segments,
             translated=count.translated,
             untranslated=count.segments - count.translated,
@@ -114,6 +112,11 @@ def _assemble_one(
         if refused:
             tx.run("refuse_output", **key, reason=refused)
     return 1
+
+
+def _places(store: Store, key: str, document_format: DocumentFormat, options: FormatOptions) -> int:
+    with store.reading(key) as stream:
+        return document_format.places(buffered(stream), options)
 
 
 def _recorded(

@@ -68,15 +68,6 @@ class DocumentFormat(Protocol):
         """File extensions, lower-case, with the dot."""
         ...
 
-    @property
-    def reads_back(self) -> bool:
-        """Whether a translated document must give as many units when it is read again.
-
-        So it is where syntax parts the units. In plain text paragraphs, lists and tables are told by their look, which
-        a translation may change without harm.
-        """
-        ...
-
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
         """Units in document order, reading the stream once and holding no more than a part of it.
 
@@ -84,6 +75,14 @@ class DocumentFormat(Protocol):
 
         Raises:
             DataError: the document is not of this format, or over its limits.
+        """
+        ...
+
+    def places(self, stream: BinaryIO, options: FormatOptions) -> int:
+        """How many places for text the document's syntax has (cells, strings, paragraphs), whatever stands in them.
+
+        A translation may not change it. 0 where no syntax parts them: in plain text paragraphs, lists and tables are
+        told by their look, which a translation may change without harm.
         """
         ...
 

@@ -12,7 +12,7 @@ from tradu.documents.delimited import Dialect, Field, Record, is_sep_line, recor
 from tradu.documents.fields import FieldDetail, field_units
 from tradu.documents.lines import Line
 from tradu.documents.model import FormatOptions, Unit
-from tradu.documents.reading import encode, open_text
+from tradu.documents.reading import Decoded, encode, open_text
 from tradu.documents.wrapping import wrap
 from tradu.errors import DataError
 
@@ -26,16 +26,12 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 class DelimitedFormat:
     """Delimited text; the first record is the header and stays as it is."""
 
-    reads_back = True
-
     def __init__(self, name: str, extensions: frozenset[str], delimiter: str | None) -> None:
         self.name, self.extensions, self._delimiter = name, extensions, delimiter
 
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
         """The cells of the chosen columns, or of those that hold prose in the first records."""
-        decoded = open_text(stream, options.encoding)
-        head = decoded.head[decoded.bom_bytes :].decode(decoded.encoding, "replace")
-        dialect = Dialect(self._delimiter or sniff(head))
+        decoded, dialect = self._opened(stream, options)
         rows = (r for r in records(decoded, dialect) if r.text.strip())
         header = next(rows, None)
         if header is not None and is_sep_line(header.text):
@@ -55,6 +51,16 @@ class DelimitedFormat:
             return
         for record in chain(sample, rows):
             yield from _record_units(record, columns, dialect, decoded.encoding)
+
+    def places(self, stream: BinaryIO, options: FormatOptions) -> int:
+        """Cells."""
+        decoded, dialect = self._opened(stream, options)
+        return sum(len(dialect.fields(record.text)) for record in records(decoded, dialect))
+
+    def _opened(self, stream: BinaryIO, options: FormatOptions) -> tuple[Decoded, Dialect]:
+        decoded = open_text(stream, options.encoding)
+        head = decoded.head[decoded.bom_bytes :].decode(decoded.encoding, "replace")
+        return decoded, Dialect(self._delimiter or sniff(head))
 
     def encode(self, text: str, unit: Unit) -> bytes:
         """The cell's text, with quotes where it needs them."""

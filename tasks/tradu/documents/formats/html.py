@@ -22,7 +22,6 @@ class HtmlFormat:
 
     name = "html"
     extensions = frozenset({".html", ".htm", ".xhtml"})
-    reads_back = True
 
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
         """Paragraphs, cells, headings and the like, and readable attributes."""
@@ -31,6 +30,10 @@ class HtmlFormat:
         for token in tokens(decoded):
             yield from collector.take(token)
         yield from collector.flush()
+
+    def places(self, stream: BinaryIO, options: FormatOptions) -> int:
+        """Paragraphs, headings, cells and attributes with text."""
+        return sum(1 for _ in self.units(stream, options))
 
     def encode(self, text: str, unit: Unit) -> bytes:
         """The text, escaped; a character that the document's encoding lacks becomes a numeric entity."""

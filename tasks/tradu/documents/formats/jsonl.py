@@ -25,7 +25,6 @@ class JsonLinesFormat:
 
     name = "jsonl"
     extensions = frozenset({".jsonl", ".ndjson"})
-    reads_back = True
 
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
         """The strings of the chosen fields (`title`, `body.text`, `tags[]`), or every string that reads like prose."""
@@ -38,6 +37,11 @@ class JsonLinesFormat:
             _validate(piece.text, number)
             if quick is None or any(key in piece.text for key in quick) or "\\" in piece.text:
                 yield from _line_units(piece, number, wanted, decoded.encoding)
+
+    def places(self, stream: BinaryIO, options: FormatOptions) -> int:
+        """String values."""
+        lines = enumerate(open_text(stream, options.encoding).lines(), 1)
+        return sum(1 for number, piece in lines for _ in _strings(piece.text, number))
 
     def encode(self, text: str, unit: Unit) -> bytes:
         """The text as part of a JSON string; escaped to ASCII where the original string was."""

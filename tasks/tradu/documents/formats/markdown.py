@@ -39,7 +39,6 @@ class MarkdownFormat:
 
     name = "markdown"
     extensions = frozenset({".md", ".markdown", ".mdown", ".mkd"})
-    reads_back = True
 
     def __init__(self) -> None:
         # inline markup is read by markdown_inline: markdown-it doesn't say where it stands
@@ -50,6 +49,10 @@ class MarkdownFormat:
         decoded = open_text(stream, options.encoding)
         for lines, newline, final in _batches(decoded):
             yield from self._batch(lines, newline, final)
+
+    def places(self, stream: BinaryIO, options: FormatOptions) -> int:
+        """Paragraphs, headings, cells and attributes with text."""
+        return sum(1 for _ in self.units(stream, options))
 
     def encode(self, text: str, unit: Unit) -> bytes:
         """The text with its markup, wrapped to its original width where it was wrapped."""

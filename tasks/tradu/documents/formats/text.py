@@ -29,7 +29,6 @@ class TextFormat:
 
     name = "text"
     extensions = frozenset({".txt", ".text", ".rst"})
-    reads_back = False
 
     def units(self, stream: BinaryIO, options: FormatOptions) -> Iterator[Unit]:
         """Paragraphs, list items, headings and cells, in order."""
@@ -39,6 +38,10 @@ class TextFormat:
                 unit = _unit(run, block)
                 if unit:
                     yield unit
+
+    def places(self, stream: BinaryIO, options: FormatOptions) -> int:  # noqa: ARG002
+        """None: nothing but its look tells a paragraph from a list."""
+        return 0
 
     def encode(self, text: str, unit: Unit) -> bytes:
         """The paragraph, wrapped to its original width where it was wrapped."""
