@@ -9,7 +9,7 @@ from pathlib import Path
 import polib
 
 PACKAGES = ("django", "wagtail", "apache-superset")
-LEAST_WORDS, MOST_WORDS = 8, 60
+LEAST_WORDS, MOST_WORDS = 5, 60
 
 
 def fetch(folder: Path) -> None:
@@ -25,6 +25,11 @@ def pairs(folder: Path, language: str = "pt_BR") -> list[tuple[str, str]]:
         for entry in polib.pofile(str(catalogue)):
             text = entry.msgid
             usable = entry.translated() and not (entry.fuzzy or entry.obsolete or entry.msgid_plural)
-            if usable and LEAST_WORDS <= len(text.split()) <= MOST_WORDS and not set(text) & set("%{}<>\n|`\\"):
+            if (
+                usable
+                and text[0].isalpha()
+                and LEAST_WORDS <= len(text.split()) <= MOST_WORDS
+                and not set(text) & set("%{}<>\n|`\\")
+            ):
                 found.setdefault(text, entry.msgstr)
     return sorted(found.items())
