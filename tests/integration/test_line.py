@@ -105,6 +105,17 @@ def test_the_same_sentence_is_translated_once_across_documents_and_jobs(the_line
     assert {r["source"]: r["known"] for r in rows}["Hours"] is False
 
 
+def test_known_translations_that_can_not_be_read_are_made_again(the_line: Line) -> None:
+    the_line.put({"one.txt": "The library opens at nine and closes at five.\n"})
+    first, _ = the_line.run("first")
+    (block,) = the_line.blocks(first)
+    for damage in (b"not Parquet", b""):
+        the_line.store.put(block.result, damage)
+        job, state = the_line.run(f"after {damage!r}")
+        assert state == "COMPLETED"
+        assert the_line.output(job, "one.txt") == the_line.output(first, "one.txt")
+
+
 def test_two_live_attempts_at_one_shard_do_no_harm(the_line: Line) -> None:
     the_line.put({"a.txt": "\n\n".join(f"Ship number {n} reached the harbour in the evening." for n in range(400))})
     job = the_line.admit()

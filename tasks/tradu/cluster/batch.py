@@ -90,7 +90,8 @@ def _hand_back(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], 
     kind = error.error_class if isinstance(error, TraduError) else ErrorClass.TRANSIENT
     if isinstance(error, MemoryError):
         kind = ErrorClass.RESOURCE
-    reason = f"{type(error).__name__}: {error}"[:500] if not isinstance(error, TraduError) else str(error)[:500]
+    said = str(error) if isinstance(error, TraduError) else f"{type(error).__name__}: {error}"
+    reason = said.partition("\n")[0][:500]
     log.exception("attempt failed: %s", kind)
     ids = [c.block_id for c in claims]
     with ledger.transaction(task.request_id) as tx:
@@ -146,7 +147,8 @@ def _known(
     for object_key, group in groupby(sorted(places, key=lambda p: p[1]), key=lambda p: p[1]):
         try:
             table = _results(store.uri, object_key)
-        except FileNotFoundError:  # removed since: the segments are translated again
+        except (OSError, pa.ArrowInvalid) as error:  # removed, damaged, or of an older version: translated again
+            log.warning("known translations in %s can't be used: %s", object_key, str(error).partition("\n")[0])
             continue
         for key, _, row in group:
             translation, model = table.column("translation")[row].as_py(), table.column("model")[row].as_py()

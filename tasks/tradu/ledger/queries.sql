@@ -269,9 +269,10 @@ SELECT s.segment_key, r.object_key, s.row_number FROM known_segments s JOIN resu
 -- add_result: a results object that holds segments worth knowing.
 INSERT INTO results (job_id, object_key) VALUES (%(job_id)s, %(object_key)s) RETURNING result_id;
 
--- add_known: segments that passed their checks; the first one stays.
+-- add_known: segments that passed their checks. One that was known is only made again where it could not be read.
 INSERT INTO known_segments (segment_key, result_id, row_number)
-SELECT k, %(result_id)s, n FROM unnest(%(keys)s::bytea[], %(rows)s::int[]) AS u (k, n) ORDER BY k ON CONFLICT DO NOTHING;
+SELECT k, %(result_id)s, n FROM unnest(%(keys)s::bytea[], %(rows)s::int[]) AS u (k, n) ORDER BY k
+ON CONFLICT (segment_key) DO UPDATE SET result_id = excluded.result_id, row_number = excluded.row_number;
 
 -- history_of: what happened to a job, document or block.
 SELECT * FROM history WHERE job_id = %(job_id)s AND entity_id = %(entity_id)s ORDER BY at;
