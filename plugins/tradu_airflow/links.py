@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
-XCOM_KEY = "data_docs"
-"""XCom key under which a gate's task leaves the address of its Data Docs (see `data_docs_url`)."""
+XCOM_KEY = "data_docs_url"
+"""XCom key under which a gate's task leaves the address of its Data Docs. Not the name of a field of what the task
+returns: Airflow pushes each field of a returned dictionary under its own name, and would overwrite the address."""
 
 
 def data_docs_url(docs_key: str) -> str:
@@ -25,7 +26,7 @@ class DataDocsLink(BaseOperatorLink):
     name = "Data Docs"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The address that the task left in its XCom `data_docs`; empty where it left none."""
+        """The address that the task left in its XCom; empty where it left none."""
         # Only where the task ran: Airflow keeps the answer, and its server never imports this.
         from airflow.sdk.execution_time.xcom import XCom
 

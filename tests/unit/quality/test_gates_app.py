@@ -86,6 +86,6 @@ def test_the_link_leads_to_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert address == f"{gates_app.URL_PREFIX}/j/blocks/index.html"
     for left, wanted in ((address, address), (None, "")):
         monkeypatch.setattr(
-            xcom.XCom, "get_value", lambda *, ti_key, key, left=left: left if key == "data_docs" else None
+            xcom.XCom, "get_value", lambda *, ti_key, key, left=left: left if key == links.XCOM_KEY else None
         )
         assert links.DataDocsLink().get_link(object(), ti_key=object()) == wanted
