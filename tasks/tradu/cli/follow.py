@@ -9,7 +9,7 @@ from typing import Any
 
 from tradu.cli import report as reports
 from tradu.cli.airflow import AirflowClient
-from tradu.cli.failures import UNFINISHED
+from tradu.cli.failures import REFUSED, UNFINISHED
 from tradu.cli.output import Output
 from tradu.cli.progress import display_for
 from tradu.cli.uploads import content_key, find_files, hashed, random_part, upload
@@ -126,7 +126,7 @@ def start(client: AirflowClient, ledger: Ledger, request: JobRequest, output: Ou
 def finish(
     client: AirflowClient, ledger: Ledger, request: JobRequest, run_id: str, output: Output
 ) -> reports.Report | None:
-    """Show the run's progress until it has ended; the report of its job, None where it admitted none.
+    """Show the run's progress until it has ended; the report of its job, None where the run was refused one.
 
     Raises:
         KeyboardInterrupt: after having said that the job goes on, and how to look after it.
@@ -140,7 +140,10 @@ def finish(
         )
         raise
     job = find_job(ledger, request.tenant, request.idempotency_key)
-    if last is not None and last.run.state == "failed" and (job is None or job.state != JobState.CANCELED):
+    failed = last is not None and last.run.state == "failed"
+    if job is not None and failed and job.run_id != run_id:
+        job = None  # its key names a job of another request, which this run never was given
+    if failed and (job is None or job.state != JobState.CANCELED):
         why = why_failed(client, run_id, job) or "no task says why"
         output.warn(f"the run failed: {why}\n  its logs: {client.run_url(DAG, run_id)}")
     return None if job is None else reports.load(ledger, job)
@@ -162,7 +165,7 @@ def conclude(
 ) -> int:
     """Print what became of the job, copy its output where that is wanted; the exit code."""
     if report is None:
-        return UNFINISHED
+        return REFUSED
     if out is not None:
         copied = reports.copy_out(report, Store(settings.store), out)
         output.warn(f"{copied:,} documents copied to {out}")

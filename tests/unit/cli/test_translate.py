@@ -103,15 +103,27 @@ def test_what_is_not_translated_is_listed_and_is_1(
     assert "PARTIAL" in result.stdout
 
 
-def test_a_run_that_fails_says_why(line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str) -> None:
+def test_a_run_that_admits_no_job_says_why(line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str) -> None:
     airflow.next_state = "failed"
     airflow.ran(("admit", "failed", -1), ("ingest", "upstream_failed", -1))
     airflow.log = [
         {"event": "Task failed", "error_detail": [{"exc_value": "no model translates auto to xx"}]}
     ]
     result = tradu("translate", guide, "--to", "xx", "--wait")
-    assert result.exit_code == 1
+    assert (result.exit_code, result.stdout) == (2, "")
     assert "admit: no model translates auto to xx" in result.stderr
+
+
+def test_a_key_of_another_request_is_refused_and_not_answered_with_its_job(
+    line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str
+) -> None:
+    line.whole(key="taken")
+    airflow.next_state = "failed"
+    airflow.ran(("admit", "failed", -1), ("ingest", "upstream_failed", -1))
+    airflow.log = [{"event": "Task failed", "error_detail": [{"exc_value": "'taken' names job 1"}]}]
+    result = tradu("translate", guide, "--to", "es", "--key", "taken", "--wait")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "admit: 'taken' names job 1" in result.stderr
 
 
 def test_a_refused_request_is_2_with_the_message(
