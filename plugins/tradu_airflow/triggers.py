@@ -67,14 +67,13 @@ class ShardPoller:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _tick(self, connection: Any) -> float:
-        from psycopg.rows import class_row
-
+        from tradu.ledger.connection import row_of
         from tradu.ledger.rows import ShardWatch
         from tradu.ledger.sql import QUERIES
 
         started, asked = time.monotonic(), list(self._waiters)
         values = {"job_ids": [job for job, _ in asked], "shards": [shard for _, shard in asked]}
-        async with connection.cursor(row_factory=class_row(ShardWatch)) as cursor:
+        async with connection.cursor(row_factory=row_of(ShardWatch)) as cursor:
             await cursor.execute(QUERIES["watch_shards"], values)
             for watch in await cursor.fetchall():
                 for waiter in self._waiters.get((watch.job_id, watch.shard), ()):

@@ -13,6 +13,7 @@ from tradu import telemetry
 from tradu.errors import GateStopError, RequestError
 from tradu.ledger import jobs
 from tradu.ledger.connection import Ledger, get_ledger
+from tradu.ledger.leases import stage_lease
 from tradu.ledger.rows import Document, Job
 from tradu.ledger.states import JobState
 from tradu.settings import Settings, get_settings
@@ -48,8 +49,8 @@ class _Context:
 
 
 @contextmanager
-def _working_on(job_id: str) -> Iterator[_Context]:
-    """The job with what its stages need; its ids are on every log line.
+def _working_on(job_id: str, stage: str) -> Iterator[_Context]:
+    """The job with what its stages need, under the lease of the stage; its ids are on every log line.
 
     Raises:
         RequestError: the job was cancelled or has ended: there is nothing to work on.
@@ -58,7 +59,10 @@ def _working_on(job_id: str) -> Iterator[_Context]:
     job = jobs.find(UUID(job_id), ledger)
     if job.state != JobState.RUNNING:
         raise RequestError(f"job {job_id} is {job.state}: {job.reason or 'nothing is left to do'}")
-    with telemetry.bound(job_id=job_id, request_id=job.request_id):
+    with (
+        telemetry.bound(job_id=job_id, request_id=job.request_id, stage=stage),
+        stage_lease(ledger, job.job_id, stage, settings.lease_seconds),
+    ):
         yield _Context(job, ledger, Store(settings.store), settings)
 
 
@@ -83,7 +87,7 @@ def ingest(job_id: str) -> int:
     """Copy the job's documents into the store and register them; how many files were seen."""
     from tradu.ingestion.ingest import ingest as take_in
 
-    with _working_on(job_id) as c:
+    with _working_on(job_id, "ingest") as c:
         return take_in(c.job, jobs.format_options(c.job), c.ledger, c.store, c.settings)
 
 
@@ -95,7 +99,7 @@ def gate_documents(job_id: str) -> GateResult:
     """
     from tradu.quality import frames
 
-    with _working_on(job_id) as c:
+    with _working_on(job_id, "gate_documents") as c:
         verdict = _judge(c, "documents", frames.documents(c.job.job_id, c.ledger), "document_id")
         with c.ledger.transaction(c.job.request_id) as tx:
             errors = {d.document_id: d.error for d in tx.rows("documents", Document, job_id=c.job.job_id)}
@@ -113,7 +117,7 @@ def partition(job_id: str) -> Partitioned:
     from tradu.partitioning.partition import partition as cut
     from tradu.quality.checks import check_source
 
-    with _working_on(job_id) as c:
+    with _working_on(job_id, "partition") as c:
         registry, profile = load_registry(c.settings), c.job.profile
 
         def cost(source: str, target: str) -> float:
@@ -134,7 +138,7 @@ def gate_blocks(job_id: str) -> GateResult:
     """
     from tradu.quality import frames
 
-    with _working_on(job_id) as c:
+    with _working_on(job_id, "gate_blocks") as c:
         verdict = _judge(c, "blocks", frames.blocks(c.job.job_id, c.store), "place")
         bad = {
             block: reasons for place, reasons in verdict.bad.items() for block in frames.blocks_of_place(c.job, place)
@@ -147,8 +151,8 @@ def gate_blocks(job_id: str) -> GateResult:
 
 def waiting_shards(job_id: str) -> list[int]:
     """Shards with blocks that want a translation: what infer is mapped over."""
-    with _working_on(job_id) as c, c.ledger.transaction(c.job.request_id) as tx:
-        return [shard for (shard,) in tx.tuples("waiting_shards", job_id=c.job.job_id)]
+    with get_ledger("task").transaction() as tx:
+        return [shard for (shard,) in tx.tuples("waiting_shards", job_id=UUID(job_id))]
 
 
 def gate_translations(job_id: str) -> GateResult:
@@ -159,7 +163,7 @@ def gate_translations(job_id: str) -> GateResult:
     """
     from tradu.quality import frames
 
-    with _working_on(job_id) as c:
+    with _working_on(job_id, "gate_translations") as c:
         verdict = _judge(c, "translations", frames.translations(c.job.job_id, c.ledger, c.store), "block_id")
         _quarantine(c, {UUID(block): reasons for block, reasons in verdict.bad.items()}, "model")
         while True:
@@ -173,7 +177,7 @@ def assemble(job_id: str) -> int:
     """Rebuild the translated documents; how many were made."""
     from tradu.assembly.assemble import assemble as rebuild
 
-    with _working_on(job_id) as c:
+    with _working_on(job_id, "assemble") as c:
         return rebuild(c.job, jobs.format_options(c.job), c.ledger, c.store)
 
 
@@ -185,7 +189,7 @@ def gate_output(job_id: str) -> GateResult:
     """
     from tradu.quality import frames
 
-    with _working_on(job_id) as c:
+    with _working_on(job_id, "gate_output") as c:
         verdict = _judge(c, "output", frames.outputs(c.job.job_id, c.ledger), "output_id")
         with c.ledger.transaction(c.job.request_id) as tx:
             for output_id, reasons in verdict.bad.items():
@@ -199,7 +203,7 @@ def publish(job_id: str) -> Published:
     """Let the output out with its manifest, and end the job."""
     from tradu.assembly.publish import publish as let_out
 
-    with _working_on(job_id) as c:
+    with _working_on(job_id, "publish") as c:
         return let_out(c.job, c.ledger, c.store)
 
 

@@ -147,7 +147,8 @@ def _request(configuration: LandingConfiguration, fresh: list[tuple[Source, str]
     contents = tuple(sorted({content for _, content in fresh}))
     name = "\n".join((configuration.model_dump_json(), *contents))
     key = f"nightly-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-    return NightlyRequest(configuration, tuple(f"{source.uri.removesuffix(source.path)}./{source.path}" for source, _ in fresh), key)
+    uris = (f"{source.uri.removesuffix(source.path)}./{source.path}" for source, _ in fresh)
+    return NightlyRequest(configuration, tuple(uris), key)
 
 
 def report(confs: list[dict[str, Any]], ledger: Ledger) -> list[dict[str, Any]]:

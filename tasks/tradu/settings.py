@@ -58,9 +58,10 @@ class Settings(BaseSettings):
     max_shards: int = Field(32, ge=1, le=1_024, description="Most shards (mapped Airflow tasks) of one job.")
     min_shard_chars: int = Field(200_000, description="A shard is not made smaller than this, characters of source text.")
 
-    lease_seconds: int = Field(120, description="How long a worker's claim on a batch holds without renewal, seconds.")
+    lease_seconds: float = Field(15, gt=0, description="How long a worker's claim on a batch, or a task's on a stage, holds without a heartbeat, seconds. A lost worker's blocks are free again after it.")
+    batch_seconds: float = Field(900, gt=0, description="Longest time a worker may hold one batch, heartbeat or not, seconds: an engine that hangs loses its blocks.")
     max_attempts: int = Field(3, description="Attempts at one block before it is quarantined.")
-    stall_seconds: int = Field(60, description="A shard with open blocks, no live lease and no change for this long is looked at and submitted again, seconds.")
+    stall_seconds: float = Field(20, description="A shard with open blocks, no live lease and no change for this long is looked at and submitted again, seconds.")
     poll_seconds: float = Field(1.0, description="How often a trigger asks the ledger about its shards, seconds.")
 
     max_bad_share: float = Field(0.2, ge=0, le=1, description="Share of bad rows above which a gate stops the run.")

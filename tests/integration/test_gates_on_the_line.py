@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 import pytest
-from fixtures.line import Line
 
+from fixtures.line import Line
 from tradu import layout, line
-from tradu.cluster import batch
+from tradu.cluster import attempt, batch
 from tradu.errors import GateStopError
 from tradu.inference.pool import EnginePool
 
@@ -27,10 +27,10 @@ PLANTED = {
         "The fifth hall is closed because the roof has to be repaired this winter.", "copied"),
     "The sixth hall was built by a rich merchant who never saw it finished.": (
         "A sexta sala foi " + "construída por um rico " * 12, "loop"),
-    "The seventh hall has a long description that tells about every single piece, about its maker, about the year in "
-    "which it came into the house, and about the people who gave it away after the war.": ("A sétima sala tem.", "length"),
+    "The seventh hall has a long description that tells about every piece, about its maker, about the year "
+    "in which it came to us, and about the people who gave it away after the war.": ("A sétima sala tem.", "length"),
     "The eighth hall tells the story of the families who lived in this street for centuries.": (
-        "Die achte Halle erzählt die Geschichte der Familien, die jahrhundertelang in dieser Straße lebten.", "language"),
+        "Die achte Halle erzählt die Geschichte der Familien, die lange in dieser Straße lebten.", "language"),
     "The ninth hall can be rented in the evening, and the price depends on the number of guests, on the day of the "
     "week, and on the food that you order.": (
         "A nona sala pode ser alugada à noite, e o preço depende do número de hóspedes, do dia da", "cut_off"),
@@ -55,12 +55,12 @@ class PlantedEngine:
 
 
 @pytest.fixture
-def bad_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def bad_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker's code in this process, with the bad model in the place of every other."""
     monkeypatch.setattr("tradu.inference.pool._load", lambda model: PlantedEngine())
-    monkeypatch.setattr(batch, "_engines", lambda pool=EnginePool(): pool)
+    engines = EnginePool()
+    monkeypatch.setattr(attempt, "_engines", lambda: engines)
     monkeypatch.setenv("TRADU_MAX_BLOCK_CHARS", "250")
-    yield
 
 
 def translate_here(the_line: Line, job: str) -> None:

@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pyarrow.parquet as pq
 import pytest
-from fixtures.line import Line
 
+from fixtures.line import Line
 from tradu import layout, line
 from tradu.cluster import dispatch
 from tradu.cluster.batch import run_batch

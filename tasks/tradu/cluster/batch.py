@@ -1,51 +1,32 @@
-"""Runs one batch inside a Dask worker: claim, read, translate, check, write, commit."""
+"""Runs one batch inside a Dask worker: claims what is free of it, tries it, and hands back what failed."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import threading
+import random
 import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from itertools import groupby
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import psycopg
 
-from tradu import layout, telemetry
+from tradu import telemetry
+from tradu.cluster.attempt import attempt
+from tradu.cluster.heartbeat import Heartbeat, Held
 from tradu.errors import ErrorClass, SystemicError, TraduError
-from tradu.inference.model import Route
-from tradu.inference.pool import EnginePool
-from tradu.inference.registry import Registry, load_registry
-from tradu.inference.translate import translate
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.ledger.rows import Batch, Claim
-from tradu.quality import checks
 from tradu.settings import Settings, get_settings
-from tradu.store import Store
 
 log = logging.getLogger(__name__)
-_MEMORY = "memory"
-_warm = threading.local()
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """A segment with its translation."""
-
-    document_id: str
-    block: int
-    source: str
-    translation: str
-    model: str
-    tier: str
-    known: bool
-    checks: checks.TranslationChecks
+PATIENCE_SECONDS = 5.0
+"""How much longer than a lease a worker waits for blocks that another one holds."""
+LOOK_AGAIN_SECONDS = 0.5
+BACKOFF_SECONDS = 0.5
+MOST_BACKOFF_SECONDS = 10.0
+heartbeat: Heartbeat | None = None
+"""Set when the process is a Dask worker (`tradu.cluster.preload`)."""
 
 
 def run_batch(job_id: str, batch: int) -> int:
@@ -58,31 +39,73 @@ def run_batch(job_id: str, batch: int) -> int:
         SystemicError: the ledger or the store can't be reached; leases run out, and the shard is submitted again.
     """
     settings, ledger, job = get_settings(), get_ledger("worker"), UUID(job_id)
-    done = 0
-    for _ in range(settings.max_attempts + 1):
-        task, claims = _claim(ledger, job, batch, settings)
-        if task is None or not claims:
-            break
-        with telemetry.bound(job_id=job_id, batch=batch, shard=task.shard, request_id=task.request_id):
-            try:
-                done += _attempt(ledger, job, task, claims, settings)
-                break
-            except SystemicError:
-                raise
-            except Exception as error:
-                _hand_back(ledger, job, task, claims, error)
-    return done
+    done, patience = 0, time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
+    while True:
+        task, claims, to_come = _claim(ledger, job, batch, settings)
+        if claims and task is not None:
+            with telemetry.bound(job_id=job_id, batch=batch, shard=task.shard, request_id=task.request_id):
+                done += _try(ledger, job, task, claims, settings)
+            patience = time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
+        elif to_come and time.monotonic() < patience:
+            # another worker holds them, perhaps a dead one: its leases run out within this time
+            time.sleep(LOOK_AGAIN_SECONDS)
+        else:
+            return done
 
 
-def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> tuple[Batch | None, list[Claim]]:
+def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> tuple[Batch | None, list[Claim], bool]:
+    """The batch, what is claimed of it, and whether more of it may become free."""
     with ledger.transaction() as tx:
         tasks = tx.rows("batch", Batch, job_id=job, batch=batch)
         if not tasks:
-            return None, []
+            return None, [], False
         tx.connection.execute("SELECT set_config('tradu.request_id', %s, true)", (tasks[0].request_id,))
         limits = {"job_id": job, "batch": batch, "max_attempts": settings.max_attempts}
         tx.run("close_exhausted", **limits)
-        return tasks[0], tx.rows("claim", Claim, lease_seconds=settings.lease_seconds, **limits)
+        for again in (False, True):
+            if claims := tx.rows("claim", Claim, again=again, lease_seconds=settings.lease_seconds, **limits):
+                return tasks[0], claims, True
+        ((to_come,),) = tx.tuples("to_come", **limits)
+        return tasks[0], [], to_come > 0
+
+
+def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], settings: Settings) -> int:
+    """One attempt under heartbeat; a failed one hands its blocks back."""
+    until = time.time() + settings.batch_seconds
+    try:
+        with _kept_alive(Held(str(job), task.batch, [c.token for c in claims], until)):
+            return attempt(ledger, job, task, claims, settings)
+    except (SystemicError, psycopg.OperationalError) as error:
+        _release(ledger, job, task, claims, error)
+        raise
+    except Exception as error:
+        _hand_back(ledger, job, task, claims, error)
+        return 0
+
+
+@contextmanager
+def _kept_alive(held: Held) -> Iterator[None]:
+    """The leases are extended while the block runs, in a worker that has a heartbeat."""
+    if heartbeat is None:
+        yield
+        return
+    heartbeat.hold(held)
+    try:
+        yield
+    finally:
+        heartbeat.release()
+
+
+def _release(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], error: Exception) -> None:
+    """The ledger or the store is away: the blocks go back untouched, or their leases run out."""
+    with suppress(SystemicError, psycopg.Error), ledger.transaction(task.request_id) as tx:
+        ids, tokens = [c.block_id for c in claims], [c.token for c in claims]
+        tx.run("release", job_id=job, block_ids=ids, tokens=tokens, reason=_said(error))
+
+
+def _said(error: Exception) -> str:
+    text = str(error) if isinstance(error, TraduError) else f"{type(error).__name__}: {error}"
+    return text.partition("\n")[0][:500]
 
 
 def _hand_back(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], error: Exception) -> None:
@@ -90,8 +113,7 @@ def _hand_back(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], 
     kind = error.error_class if isinstance(error, TraduError) else ErrorClass.TRANSIENT
     if isinstance(error, MemoryError):
         kind = ErrorClass.RESOURCE
-    said = str(error) if isinstance(error, TraduError) else f"{type(error).__name__}: {error}"
-    reason = said.partition("\n")[0][:500]
+    reason = _said(error)
     log.exception("attempt failed: %s", kind)
     ids = [c.block_id for c in claims]
     with ledger.transaction(task.request_id) as tx:
@@ -99,169 +121,18 @@ def _hand_back(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], 
             tx.run("quarantine", job_id=job, block_ids=ids, reasons=[reason] * len(ids), error_class=kind)
         else:
             tokens = [c.token for c in claims]
-            tx.run("hand_back", job_id=job, block_ids=ids, tokens=tokens, error_class=kind, reason=reason)
-
-
-def _attempt(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], settings: Settings) -> int:
-    started_at, started = datetime.now(UTC), time.perf_counter()
-    store = Store(settings.store)
-    segments = _read(store, task, claims)
-    routes = _registry().routes(task.source, task.target, task.profile)
-    keys = [segment_key(source, task.source, task.target, routes) for _, _, source in segments]
-    known = _known(ledger, store, task, keys, [source for _, _, source in segments])
-    rows = _translate(segments, keys, known, routes, task)
-    result = layout.result_key(job, task.batch, min(c.token for c in claims))
-    with store.writing(result) as stream:
-        pq.write_table(_table(rows, claims), stream, compression="zstd")
-    accepted = _commit(
-        ledger, job, task, claims, rows, keys, result, started_at, time.perf_counter() - started, settings
-    )
-    log.info("batch done: %d of %d blocks accepted", accepted, len(claims))
-    return accepted
-
-
-def _read(store: Store, task: Batch, claims: Sequence[Claim]) -> list[tuple[str, int, str]]:
-    """(document, block, source) of every segment of the claimed blocks, in order."""
-    held = {(c.document_id, c.number) for c in claims}
-    with store.reading(task.part) as stream:
-        columns = ["document_id", "block", "source"]
-        table = pq.ParquetFile(stream).read_row_group(task.row_group, columns=columns)
-    rows = zip(*(table.column(c).to_pylist() for c in columns), strict=True)
-    return [row for row in rows if (row[0], row[1]) in held]
-
-
-def segment_key(source: str, language: str, target: str, routes: Sequence[Route]) -> bytes:
-    """What a translation is known by: the text, the languages, and every model that might have made it."""
-    models = "|".join("+".join(model.identity for model in route) for route in routes)
-    return hashlib.blake2b("\0".join((language, target, models, source)).encode(), digest_size=16).digest()
-
-
-def _known(
-    ledger: Ledger, store: Store, task: Batch, keys: Sequence[bytes], sources: Sequence[str]
-) -> dict[bytes, _Row]:
-    """Translations that earlier batches or jobs made with the same models, read where they lie in the store."""
-    with ledger.transaction(task.request_id) as tx:
-        places = tx.tuples("find_known", keys=list(set(keys)))
-    text = dict(zip(keys, sources, strict=True))
-    found: dict[bytes, _Row] = {}
-    for object_key, group in groupby(sorted(places, key=lambda p: p[1]), key=lambda p: p[1]):
-        try:
-            table = _results(store.uri, object_key)
-        except (OSError, pa.ArrowInvalid) as error:  # removed, damaged, or of an older version: translated again
-            log.warning("known translations in %s can't be used: %s", object_key, str(error).partition("\n")[0])
-            continue
-        for key, _, row in group:
-            translation, model = table.column("translation")[row].as_py(), table.column("model")[row].as_py()
-            unknown = table.column("unknown_words")[row].as_py()
-            judged = checks.check_translation(text[key], translation, task.source, task.target, unknown_words=unknown)
-            if table.column("source")[row].as_py() == text[key] and not checks.failed(judged):
-                found[key] = _Row("", 0, text[key], translation, model, _MEMORY, True, judged)
-    return found
-
-
-@lru_cache(maxsize=32)
-def _results(store_uri: str, key: str) -> pa.Table:
-    """The texts of a results object; the last ones stay, since repeated sentences come from few objects."""
-    with Store(store_uri).reading(key) as stream:
-        return pq.read_table(stream, columns=["source", "translation", "model", "unknown_words"])
-
-
-@lru_cache(maxsize=1)
-def _registry() -> Registry:
-    return load_registry(get_settings())
-
-
-def _engines() -> EnginePool:
-    """Engines of this thread, loaded once and kept."""
-    if not hasattr(_warm, "engines"):
-        _warm.engines = EnginePool()
-    engines: EnginePool = _warm.engines
-    return engines
-
-
-def _translate(
-    segments: Sequence[tuple[str, int, str]],
-    keys: Sequence[bytes],
-    known: dict[bytes, _Row],
-    routes: Sequence[Route],
-    task: Batch,
-) -> list[_Row]:
-    unknown = list(
-        {key: source for (_, _, source), key in zip(segments, keys, strict=True) if key not in known}.items()
-    )
-    judge = checks.judge(task.source, task.target)
-    outcomes = translate([source for _, source in unknown], routes, judge, _engines())
-    made = {key: outcome for (key, _), outcome in zip(unknown, outcomes, strict=True)}
-    rows = []
-    for (document_id, block, source), key in zip(segments, keys, strict=True):
-        if (row := known.get(key)) is not None:
-            rows.append(_Row(document_id, block, source, row.translation, row.model, _MEMORY, True, row.checks))
-        else:
-            outcome = made[key]
-            judged = checks.check_translation(
-                source, outcome.text, task.source, task.target, unknown_words=len(outcome.unknown)
+            wait = backoff_seconds(max(c.attempt for c in claims), random.random())  # noqa: S311 - no secret
+            tx.run(
+                "hand_back",
+                job_id=job,
+                block_ids=ids,
+                tokens=tokens,
+                error_class=kind,
+                reason=reason,
+                wait_seconds=wait,
             )
-            model = "+".join(outcome.models)
-            rows.append(_Row(document_id, block, source, outcome.text, model, outcome.tier, False, judged))
-    return rows
 
 
-def _table(rows: Sequence[_Row], claims: Sequence[Claim]) -> pa.Table:
-    names = ("document_id", "block", "source", "translation", "model", "tier", "known")
-    columns: dict[str, list[object]] = {name: [getattr(row, name) for row in rows] for name in names}
-    ids = {(c.document_id, c.number): str(c.block_id) for c in claims}
-    columns["block_id"] = [ids[row.document_id, row.block] for row in rows]
-    columns |= {name: [getattr(row.checks, name) for row in rows] for name in asdict(rows[0].checks)}
-    return pa.table(columns)
-
-
-def _commit(
-    ledger: Ledger,
-    job: UUID,
-    task: Batch,
-    claims: Sequence[Claim],
-    rows: Sequence[_Row],
-    keys: Sequence[bytes],
-    result: str,
-    started_at: datetime,
-    seconds: float,
-    settings: Settings,
-) -> int:
-    """Make the results current, in one transaction; a block whose token is stale is left out, the others count."""
-    of_block: dict[tuple[str, int], list[_Row]] = {}
-    for row in rows:
-        of_block.setdefault((row.document_id, row.block), []).append(row)
-    work = {name: sum(len(r.source) for r in own if not r.known) for name, own in of_block.items()}
-    share = seconds / max(1, sum(work.values()))
-    names = [(c.document_id, c.number) for c in claims]
-    own_seconds = [work[name] * share for name in names]
-    with ledger.transaction(task.request_id) as tx:
-        accepted = tx.tuples(
-            "finish",
-            job_id=job,
-            block_ids=[c.block_id for c in claims],
-            tokens=[c.token for c in claims],
-            models=[",".join(sorted({r.model for r in of_block[name]})) for name in names],
-            tiers=[Counter(r.tier for r in of_block[name]).most_common(1)[0][0] for name in names],
-            scores=[_mean_score(of_block[name]) for name in names],
-            seconds=own_seconds,
-            costs=[s * settings.cpu_price_per_hour / 3600 for s in own_seconds],
-            processing_at=started_at,
-            result=result,
-        )
-        current = {c.block_id for c in claims} & {a[0] for a in accepted}
-        fresh = {(c.document_id, c.number) for c in claims if c.block_id in current}
-        worth = {
-            key: place
-            for place, (row, key) in enumerate(zip(rows, keys, strict=True))
-            if not row.known and (row.document_id, row.block) in fresh and not checks.failed(row.checks)
-        }
-        if worth:
-            ((result_id,),) = tx.tuples("add_result", job_id=job, object_key=result)
-            tx.run("add_known", result_id=result_id, keys=list(worth), rows=list(worth.values()))
-    return len(accepted)
-
-
-def _mean_score(rows: Sequence[_Row]) -> float:
-    """Mean of the segments' scores, weighted by length."""
-    return sum(r.checks.score * len(r.source) for r in rows) / sum(len(r.source) for r in rows)
+def backoff_seconds(number: int, chance: float) -> float:
+    """How long a block rests after attempt `number`: doubled each time, with jitter (0.5 to 1.5 times)."""
+    return min(MOST_BACKOFF_SECONDS, BACKOFF_SECONDS * 2.0 ** (number - 1)) * (0.5 + chance)

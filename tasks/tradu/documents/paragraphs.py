@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tradu.documents.code_look import looks_like_code
 from tradu.documents.model import MAX_UNIT_CHARS
-from tradu.documents.wrapping import Wrap, chunks
+from tradu.documents.wrapping import NARROWEST_CHARS, Wrap, chunks, may_start_line
 
 _INDENT = re.compile(r"[ \t\u00A0\u3000]*(?:>[ \t]?)*[ \t]*")
 _MARKER = re.compile(r"(?:[-*+•‣◦·–—]|\(?\d{1,4}[.)]|\(?[^\W\d_][.)]|\(?[ivxIVX]{1,5}[.)])[ \t]+(?=\S)")
@@ -22,7 +22,7 @@ _TABLE = re.compile(r"[|+].*[|+]\s*$|.*\|.*\|.*\|")
 _GAP = re.compile(r"(?<=\S)(?: {3,}|[ ]*\t[ \t]*)(?=\S)")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s+|\s+")
 SLACK_CHARS = 10
-NARROWEST_CHARS, WIDEST_CHARS = 45, 140
+WIDEST_CHARS = 140
 
 
 @dataclass(slots=True)
@@ -129,7 +129,10 @@ def _continues(run: Run, lines: Sequence[str], number: int, column: int, width: 
         lines[run.first], run, column
     ):
         return False
-    word = next(chunks(line[column:].rstrip()))
+    text = line[column:].rstrip()
+    word = next(chunks(text))
+    if not may_start_line(text.split(" ", 1)[0]):
+        return False
     return len(before) + 1 + len(word) > width - SLACK_CHARS
 
 

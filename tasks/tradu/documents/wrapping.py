@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _SINGLE_SPACE = re.compile(r"(?<! ) (?! )")
-_MAY_START = re.compile(r"[\"'“‘«(\[]*[^\W_]")
-_MARKER = re.compile(r"[\"'“‘«(\[]*\w{1,9}[.)]+\Z|\S*:\Z|\S+::")
+_STARTS_SOMETHING = re.compile(
+    r"[^\w\s]*\Z|_+\Z"  # symbols alone: bullets, rules, underlines
+    r"|[>|<#@:=+~]|\.\.|//|/\*|```|\$\Z|>>>"  # quotes, tables, tags, headings, comments, fences, prompts
+    r"|\(?(?:\d{1,9}|[^\W\d_]|[ivxIVX]{1,5})[.)]\Z|\S*::|\[[^\]]*\]:"  # list items, directives, footnotes
+)
+NARROWEST_CHARS = 45
+"""Text in shorter lines is not taken for a wrapped paragraph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,11 @@ class Wrap:
     newline: str = "\n"
 
 
+def may_start_line(word: str) -> bool:
+    """Whether a line that starts with this word still goes on with the paragraph."""
+    return not _STARTS_SOMETHING.match(word)
+
+
 def chunks(text: str) -> Iterator[str]:
     """The pieces a line may be broken between: words, joined to the one before where they would look like markup.
 
@@ -34,7 +44,7 @@ def chunks(text: str) -> Iterator[str]:
     for word in _SINGLE_SPACE.split(text):
         if not chunk:
             chunk = word
-        elif _MAY_START.match(word) and not _MARKER.match(word) and not chunk.endswith("-"):
+        elif may_start_line(word) and not chunk.endswith("-"):
             yield chunk
             chunk = word
         else:
@@ -49,7 +59,10 @@ def wrap(text: str, layout: Wrap) -> str:
     for line in text.split("\n"):  # breaks that the text itself has
         broken.append(_wrap_line(line, layout, lead))
         lead = len(layout.prefix)
-    return f"\n{layout.prefix}".join(broken).replace("\n", layout.newline)
+    written = f"\n{layout.prefix}".join(broken)
+    if "\n" not in text and layout.lead + max(map(len, written.split("\n"))) < NARROWEST_CHARS:
+        return text  # long words left the lines so short that nobody would see a wrapped paragraph in them
+    return written.replace("\n", layout.newline)
 
 
 def _wrap_line(text: str, layout: Wrap, lead: int) -> str:

@@ -6,11 +6,12 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.rows import class_row
+from psycopg.rows import BaseRowFactory, RowMaker
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from tradu.errors import SystemicError
@@ -26,6 +27,17 @@ _SET_ACTOR = "SELECT set_config('tradu.actor', %s, true), set_config('tradu.requ
 def instance_id(kind: str) -> str:
     """Name of this process in the history: what it is, where it runs."""
     return f"{kind}@{socket.gethostname()}:{os.getpid()}"
+
+
+def row_of(kind: type[Row]) -> BaseRowFactory[Row]:
+    """Rows as dataclasses; columns that the class does not know are left out, since a newer schema may have more."""
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+
+    def factory(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> RowMaker[Row]:
+        names = [column.name for column in cursor.description or ()]
+        return lambda values: kind(**{n: v for n, v in zip(names, values, strict=True) if n in known})
+
+    return factory  # type: ignore[return-value]
 
 
 class Transaction:
@@ -49,14 +61,8 @@ class Transaction:
 
     def rows(self, name: str, kind: type[Row], **values: object) -> list[Row]:
         """All rows of a query as dataclasses."""
-        with self.connection.cursor(row_factory=class_row(kind)) as cursor:
+        with self.connection.cursor(row_factory=row_of(kind)) as cursor:
             return cursor.execute(QUERIES[name], values).fetchall()
-
-    def stream(self, name: str, kind: type[Row], **values: object) -> Iterator[Row]:
-        """Rows of a query one by one, through a server-side cursor."""
-        with self.connection.cursor(name, row_factory=class_row(kind)) as cursor:
-            cursor.itersize = 5_000
-            yield from cursor.execute(QUERIES[name], values)
 
 
 class Ledger:

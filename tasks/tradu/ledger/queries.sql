@@ -117,15 +117,18 @@ SELECT b.batch, b.source, b.target, b.part, b.row_group, b.characters, b.shard, 
 FROM batches b JOIN jobs j USING (job_id)
 WHERE b.job_id = %(job_id)s AND b.batch = %(batch)s AND j.state = 'RUNNING';
 
--- claim: leases the blocks of a batch that are free, or whose lease has run out; a fencing token for each.
+-- claim: leases blocks of a batch that are free, or whose lease has run out; a fencing token for each. New blocks are
+-- taken together, blocks that failed before one at a time: one that breaks its worker takes no other with it.
 UPDATE blocks SET state = 'CLAIMED', attempt = attempt + 1, token = nextval('fencing_tokens'), claimed_by = actor(),
        lease_until = now() + make_interval(secs => %(lease_seconds)s), processing_at = NULL, validating_at = NULL, updated_at = now()
 FROM (
     SELECT job_id, block_id FROM blocks
-    WHERE job_id = %(job_id)s AND batch = %(batch)s AND attempt < %(max_attempts)s
-      AND (state = 'PENDING' OR (state IN ('CLAIMED', 'PROCESSING') AND lease_until < now()))
+    WHERE job_id = %(job_id)s AND batch = %(batch)s
+      AND CASE WHEN %(again)s THEN attempt BETWEEN 1 AND %(max_attempts)s - 1 ELSE attempt = 0 END
+      AND (state = 'PENDING' AND coalesce(not_before <= now(), true)
+           OR state IN ('CLAIMED', 'PROCESSING') AND lease_until < now())
       AND EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND state = 'RUNNING')
-    ORDER BY block_id FOR UPDATE SKIP LOCKED
+    ORDER BY block_id LIMIT CASE WHEN %(again)s THEN 1 END FOR UPDATE SKIP LOCKED
 ) AS free
 WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id
 RETURNING blocks.block_id, blocks.document_id, blocks.number, blocks.token, blocks.attempt;
@@ -140,6 +143,47 @@ WITH spent AS (
 )
 INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
 SELECT job_id, 'block', block_id, error_class, reason FROM spent RETURNING entity_id;
+
+-- release: blocks go back untouched: the fault was not theirs, and their budget is not spent.
+UPDATE blocks SET state = 'PENDING', lease_until = NULL, attempt = blocks.attempt - 1, reason = %(reason)s, updated_at = now()
+FROM (
+    SELECT k.job_id, k.block_id FROM blocks k
+    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS r (id, held) ON k.block_id = r.id
+    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
+    ORDER BY k.block_id FOR UPDATE OF k
+) AS r
+WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
+RETURNING blocks.block_id;
+
+-- extend: leases that a living worker holds; a token that is no longer current extends nothing.
+UPDATE blocks SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
+WHERE job_id = %(job_id)s AND batch = %(batch)s AND token = ANY(%(tokens)s) AND state IN ('CLAIMED', 'PROCESSING');
+
+-- see_instance: a process says that it lives.
+INSERT INTO instances (instance_id, kind) VALUES (%(instance_id)s, %(kind)s)
+ON CONFLICT (instance_id) DO UPDATE SET seen_at = now();
+
+-- to_come: blocks of a batch that others hold or that wait for their time, and may come back to us.
+SELECT count(*) FROM blocks
+WHERE job_id = %(job_id)s AND batch = %(batch)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING') AND attempt < %(max_attempts)s
+  AND EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND state = 'RUNNING');
+
+-- lease_stage: the lease of a stage of a job, where it is free, has run out, or is ours.
+INSERT INTO stage_leases (job_id, stage, token, holder, lease_until)
+VALUES (%(job_id)s, %(stage)s, nextval('fencing_tokens'), actor(), now() + make_interval(secs => %(lease_seconds)s))
+ON CONFLICT (job_id, stage) DO UPDATE SET token = excluded.token, holder = excluded.holder, lease_until = excluded.lease_until
+WHERE stage_leases.lease_until < now()
+RETURNING token;
+
+-- extend_stage: the lease of a stage that this process still holds.
+UPDATE stage_leases SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
+WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s;
+
+-- release_stage: the lease of a stage, for whoever comes next.
+UPDATE stage_leases SET lease_until = now() WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s;
+
+-- hold_stage: the lease, locked until the transaction ends; nothing where another process has it by now.
+SELECT token FROM stage_leases WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s FOR UPDATE;
 
 -- finish: makes the results of an attempt current, where the token still holds; returns the blocks accepted.
 UPDATE blocks SET state = 'VALIDATING', lease_until = NULL, processing_at = %(processing_at)s, validating_at = clock_timestamp(),
@@ -156,8 +200,9 @@ FROM (
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
 
--- hand_back: a failed attempt: blocks return to PENDING, with the cause.
-UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now()
+-- hand_back: a failed attempt: blocks return to PENDING, with the cause, and wait for a while.
+UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now(),
+       not_before = now() + make_interval(secs => %(wait_seconds)s)
 FROM (
     SELECT k.job_id, k.block_id FROM blocks k
     JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS r (id, held) ON k.block_id = r.id

@@ -86,7 +86,7 @@ def test_a_shard_nothing_works_on_is_noticed(dsn: str, job: UUID) -> None:
 
 def test_a_slow_shard_with_a_live_lease_is_left_alone(dsn: str, ledger: Ledger, job: UUID) -> None:
     with ledger.transaction() as tx:
-        tx.run("claim", job_id=job, batch=0, max_attempts=3, lease_seconds=60)
+        tx.run("claim", job_id=job, batch=0, again=False, max_attempts=3, lease_seconds=60)
 
     async def scenario() -> None:
         await asyncio.wait_for(ShardPoller(dsn, poll_seconds=0.05, stall_seconds=0.3).wait(job, 0), 1.5)

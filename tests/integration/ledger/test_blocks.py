@@ -39,9 +39,9 @@ def make_job(ledger: Ledger, key: str = "k", blocks_in_batch: int = 4) -> UUID:
     return job
 
 
-def claim(ledger: Ledger, job: UUID, lease_seconds: float = 60) -> list[Claim]:
+def claim(ledger: Ledger, job: UUID, lease_seconds: float = 60, *, again: bool = False) -> list[Claim]:
     with ledger.transaction("r1") as tx:
-        return tx.rows("claim", Claim, job_id=job, batch=0, max_attempts=3, lease_seconds=lease_seconds)
+        return tx.rows("claim", Claim, job_id=job, batch=0, max_attempts=3, lease_seconds=lease_seconds, again=again)
 
 
 def finish(ledger: Ledger, job: UUID, claims: list[Claim]) -> int:
@@ -122,7 +122,8 @@ def test_a_block_is_claimed_once_until_its_lease_runs_out(ledger: Ledger) -> Non
     assert len(first) == 4
     assert claim(ledger, job) == []
     time.sleep(0.3)
-    second = claim(ledger, job)
+    assert claim(ledger, job) == [], "what failed before is not taken with new blocks"
+    second = [block for _ in first for block in claim(ledger, job, again=True)]
     assert {c.block_id for c in second} == {c.block_id for c in first}
     assert finish(ledger, job, first) == 0, "a stale token commits nothing"
     assert finish(ledger, job, second) == 4
@@ -150,8 +151,8 @@ def test_two_workers_at_one_batch_share_it_without_overlap(ledger: Ledger) -> No
 
 def test_a_spent_budget_quarantines_with_a_dead_letter(ledger: Ledger) -> None:
     job = make_job(ledger, blocks_in_batch=1)
-    for _ in range(3):
-        claims = claim(ledger, job)
+    for number in range(3):
+        claims = claim(ledger, job, again=number > 0)
         with ledger.transaction() as tx:
             tx.run(
                 "hand_back",
@@ -160,8 +161,9 @@ def test_a_spent_budget_quarantines_with_a_dead_letter(ledger: Ledger) -> None:
                 tokens=[c.token for c in claims],
                 error_class="model",
                 reason="engine died",
+                wait_seconds=0,
             )
-    assert claim(ledger, job) == []
+    assert claim(ledger, job, again=True) == []
     with ledger.transaction() as tx:
         tx.run("close_exhausted", job_id=job, batch=0, max_attempts=3)
         assert tx.tuples("errors", job_id=job) == [("model", "engine died", 1)]
@@ -194,3 +196,50 @@ def test_blocks_lie_in_the_partition_of_their_jobs_month(ledger: Ledger) -> None
         (where,) = tx.connection.execute("SELECT tableoid::regclass::text FROM blocks").fetchone()
     assert where == "blocks_2024_02"
     assert ids.created_at(ids.block_id(old, DOCUMENT, "pt", 0)).month == 2
+
+
+def test_a_block_rests_before_it_is_tried_again(ledger: Ledger) -> None:
+    job = make_job(ledger, blocks_in_batch=1)
+    held = {"block_ids": [c.block_id for c in claim(ledger, job)], "error_class": "model", "reason": "x"}
+    with ledger.transaction() as tx:
+        tokens = [t for (t,) in tx.connection.execute("SELECT token FROM blocks").fetchall()]
+        tx.run("hand_back", job_id=job, tokens=tokens, wait_seconds=0.4, **held)
+    assert claim(ledger, job, again=True) == []
+    time.sleep(0.5)
+    assert len(claim(ledger, job, again=True)) == 1
+
+
+def test_a_released_block_keeps_its_budget(ledger: Ledger) -> None:
+    job = make_job(ledger, blocks_in_batch=2)
+    claims = claim(ledger, job)
+    with ledger.transaction() as tx:
+        held = {"block_ids": [c.block_id for c in claims], "tokens": [c.token for c in claims]}
+        tx.run("release", job_id=job, reason="the store is away", **held)
+    assert [c.attempt for c in claim(ledger, job)] == [1, 1]
+
+
+def test_a_heartbeat_extends_only_what_is_still_held(ledger: Ledger) -> None:
+    job = make_job(ledger, blocks_in_batch=2)
+    claims = claim(ledger, job, lease_seconds=0.2)
+    time.sleep(0.3)
+    taken = claim(ledger, job, again=True)
+    with ledger.transaction() as tx:
+        assert tx.run("extend", job_id=job, batch=0, tokens=[c.token for c in claims], lease_seconds=60) == 1
+        assert tx.run("extend", job_id=job, batch=0, tokens=[c.token for c in taken], lease_seconds=60) == 1
+
+
+def test_a_stage_has_one_holder_until_its_lease_runs_out(ledger: Ledger) -> None:
+    job = make_job(ledger)
+
+    def lease(seconds: float) -> list[tuple[int]]:
+        with ledger.transaction() as tx:
+            return tx.tuples("lease_stage", job_id=job, stage="assemble", lease_seconds=seconds)
+
+    ((first,),) = lease(0.3)
+    assert lease(60) == []
+    time.sleep(0.4)
+    ((second,),) = lease(60)
+    with ledger.transaction() as tx:
+        assert tx.tuples("hold_stage", job_id=job, stage="assemble", token=first) == []
+        assert tx.tuples("hold_stage", job_id=job, stage="assemble", token=second) == [(second,)]
+        assert tx.run("extend_stage", job_id=job, stage="assemble", token=first, lease_seconds=60) == 0

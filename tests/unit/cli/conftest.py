@@ -108,7 +108,7 @@ class Line:
     def translate(self, job: UUID, batches: Sequence[int]) -> None:
         for batch in batches:
             with self.ledger.transaction() as tx:
-                claims = tx.rows("claim", Claim, job_id=job, batch=batch, lease_seconds=60, max_attempts=3)
+                claims = tx.rows("claim", Claim, job_id=job, batch=batch, lease_seconds=60, again=False, max_attempts=3)
                 size = len(claims)
                 tx.run(
                     "finish",

@@ -1,0 +1,218 @@
+"""One attempt at a batch: read its segments, translate and check them, write the results, make them current."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import groupby
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tradu import layout
+from tradu.inference.model import Route
+from tradu.inference.pool import EnginePool
+from tradu.inference.registry import Registry, load_registry
+from tradu.inference.translate import translate
+from tradu.ledger.connection import Ledger
+from tradu.ledger.rows import Batch, Claim
+from tradu.quality import checks
+from tradu.settings import Settings, get_settings
+from tradu.store import Store
+
+log = logging.getLogger(__name__)
+_MEMORY = "memory"
+_warm = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A segment with its translation."""
+
+    document_id: str
+    block: int
+    source: str
+    translation: str
+    model: str
+    tier: str
+    known: bool
+    checks: checks.TranslationChecks
+
+
+def attempt(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], settings: Settings) -> int:
+    """Bring claimed blocks of a batch to a result; how many of them the ledger accepted.
+
+    Raises:
+        RequestError: no installed model leads from the source to the target language.
+        ModelError: no model could translate any of it.
+    """
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    store = Store(settings.store)
+    segments = _read(store, task, claims)
+    routes = _registry().routes(task.source, task.target, task.profile)
+    keys = [segment_key(source, task.source, task.target, routes) for _, _, source in segments]
+    known = _known(ledger, store, task, keys, [source for _, _, source in segments])
+    rows = _translate(segments, keys, known, routes, task)
+    result = layout.result_key(job, task.batch, min(c.token for c in claims))
+    with store.writing(result) as stream:
+        pq.write_table(_table(rows, claims), stream, compression="zstd")
+    accepted = _commit(
+        ledger, job, task, claims, rows, keys, result, started_at, time.perf_counter() - started, settings
+    )
+    log.info("batch done: %d of %d blocks accepted", accepted, len(claims))
+    return accepted
+
+
+def _read(store: Store, task: Batch, claims: Sequence[Claim]) -> list[tuple[str, int, str]]:
+    """(document, block, source) of every segment of the claimed blocks, in order."""
+    held = {(c.document_id, c.number) for c in claims}
+    with store.reading(task.part) as stream:
+        columns = ["document_id", "block", "source"]
+        table = pq.ParquetFile(stream).read_row_group(task.row_group, columns=columns)
+    rows = zip(*(table.column(c).to_pylist() for c in columns), strict=True)
+    return [row for row in rows if (row[0], row[1]) in held]
+
+
+def segment_key(source: str, language: str, target: str, routes: Sequence[Route]) -> bytes:
+    """What a translation is known by: the text, the languages, and every model that might have made it."""
+    models = "|".join("+".join(model.identity for model in route) for route in routes)
+    return hashlib.blake2b("\0".join((language, target, models, source)).encode(), digest_size=16).digest()
+
+
+def _known(
+    ledger: Ledger, store: Store, task: Batch, keys: Sequence[bytes], sources: Sequence[str]
+) -> dict[bytes, _Row]:
+    """Translations that earlier batches or jobs made with the same models, read where they lie in the store."""
+    with ledger.transaction(task.request_id) as tx:
+        places = tx.tuples("find_known", keys=list(set(keys)))
+    text = dict(zip(keys, sources, strict=True))
+    found: dict[bytes, _Row] = {}
+    for object_key, group in groupby(sorted(places, key=lambda p: p[1]), key=lambda p: p[1]):
+        try:
+            table = _results(store.uri, object_key)
+        except (OSError, pa.ArrowInvalid) as error:  # removed, damaged, or of an older version: translated again
+            log.warning("known translations in %s can't be used: %s", object_key, str(error).partition("\n")[0])
+            continue
+        for key, _, row in group:
+            translation, model = table.column("translation")[row].as_py(), table.column("model")[row].as_py()
+            unknown = table.column("unknown_words")[row].as_py()
+            judged = checks.check_translation(text[key], translation, task.source, task.target, unknown_words=unknown)
+            if table.column("source")[row].as_py() == text[key] and not checks.failed(judged):
+                found[key] = _Row("", 0, text[key], translation, model, _MEMORY, True, judged)
+    return found
+
+
+@lru_cache(maxsize=32)
+def _results(store_uri: str, key: str) -> pa.Table:
+    """The texts of a results object; the last ones stay, since repeated sentences come from few objects."""
+    with Store(store_uri).reading(key) as stream:
+        return pq.read_table(stream, columns=["source", "translation", "model", "unknown_words"])
+
+
+@lru_cache(maxsize=1)
+def _registry() -> Registry:
+    return load_registry(get_settings())
+
+
+def _engines() -> EnginePool:
+    """Engines of this thread, loaded once and kept."""
+    if not hasattr(_warm, "engines"):
+        _warm.engines = EnginePool()
+    engines: EnginePool = _warm.engines
+    return engines
+
+
+def _translate(
+    segments: Sequence[tuple[str, int, str]],
+    keys: Sequence[bytes],
+    known: dict[bytes, _Row],
+    routes: Sequence[Route],
+    task: Batch,
+) -> list[_Row]:
+    unknown = list(
+        {key: source for (_, _, source), key in zip(segments, keys, strict=True) if key not in known}.items()
+    )
+    judge = checks.judge(task.source, task.target)
+    outcomes = translate([source for _, source in unknown], routes, judge, _engines())
+    made = {key: outcome for (key, _), outcome in zip(unknown, outcomes, strict=True)}
+    rows = []
+    for (document_id, block, source), key in zip(segments, keys, strict=True):
+        if (row := known.get(key)) is not None:
+            rows.append(_Row(document_id, block, source, row.translation, row.model, _MEMORY, True, row.checks))
+        else:
+            outcome = made[key]
+            judged = checks.check_translation(
+                source, outcome.text, task.source, task.target, unknown_words=len(outcome.unknown)
+            )
+            model = "+".join(outcome.models)
+            rows.append(_Row(document_id, block, source, outcome.text, model, outcome.tier, False, judged))
+    return rows
+
+
+def _table(rows: Sequence[_Row], claims: Sequence[Claim]) -> pa.Table:
+    names = ("document_id", "block", "source", "translation", "model", "tier", "known")
+    columns: dict[str, list[object]] = {name: [getattr(row, name) for row in rows] for name in names}
+    ids = {(c.document_id, c.number): str(c.block_id) for c in claims}
+    columns["block_id"] = [ids[row.document_id, row.block] for row in rows]
+    columns |= {name: [getattr(row.checks, name) for row in rows] for name in asdict(rows[0].checks)}
+    return pa.table(columns)
+
+
+def _commit(
+    ledger: Ledger,
+    job: UUID,
+    task: Batch,
+    claims: Sequence[Claim],
+    rows: Sequence[_Row],
+    keys: Sequence[bytes],
+    result: str,
+    started_at: datetime,
+    seconds: float,
+    settings: Settings,
+) -> int:
+    """Make the results current, in one transaction; a block whose token is stale is left out, the others count."""
+    of_block: dict[tuple[str, int], list[_Row]] = {}
+    for row in rows:
+        of_block.setdefault((row.document_id, row.block), []).append(row)
+    work = {name: sum(len(r.source) for r in own if not r.known) for name, own in of_block.items()}
+    share = seconds / max(1, sum(work.values()))
+    names = [(c.document_id, c.number) for c in claims]
+    own_seconds = [work[name] * share for name in names]
+    with ledger.transaction(task.request_id) as tx:
+        accepted = tx.tuples(
+            "finish",
+            job_id=job,
+            block_ids=[c.block_id for c in claims],
+            tokens=[c.token for c in claims],
+            models=[",".join(sorted({r.model for r in of_block[name]})) for name in names],
+            tiers=[Counter(r.tier for r in of_block[name]).most_common(1)[0][0] for name in names],
+            scores=[_mean_score(of_block[name]) for name in names],
+            seconds=own_seconds,
+            costs=[s * settings.cpu_price_per_hour / 3600 for s in own_seconds],
+            processing_at=started_at,
+            result=result,
+        )
+        current = {c.block_id for c in claims} & {a[0] for a in accepted}
+        fresh = {(c.document_id, c.number) for c in claims if c.block_id in current}
+        worth = {
+            key: place
+            for place, (row, key) in enumerate(zip(rows, keys, strict=True))
+            if not row.known and (row.document_id, row.block) in fresh and not checks.failed(row.checks)
+        }
+        if worth:
+            ((result_id,),) = tx.tuples("add_result", job_id=job, object_key=result)
+            tx.run("add_known", result_id=result_id, keys=list(worth), rows=list(worth.values()))
+    return len(accepted)
+
+
+def _mean_score(rows: Sequence[_Row]) -> float:
+    """Mean of the segments' scores, weighted by length."""
+    return sum(r.checks.score * len(r.source) for r in rows) / sum(len(r.source) for r in rows)

@@ -1,0 +1,139 @@
+"""Keeps the leases of a worker alive, from a process of its own that no engine can starve.
+
+The worker starts it and says over a pipe what it holds; the process extends those leases as long as the worker lives.
+It ends with the worker (the pipe closes), and it extends nothing for a worker that is stopped (SIGSTOP, a debugger) or
+has held one batch for too long: then the leases run out and another worker takes the blocks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import IO
+from uuid import UUID
+
+import psutil
+
+from tradu.errors import SystemicError
+from tradu.ledger.connection import Ledger
+from tradu.settings import get_settings
+
+log = logging.getLogger(__name__)
+BEATS_PER_LEASE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a worker holds: the tokens of the blocks of one batch, and until when it may at most."""
+
+    job_id: str
+    batch: int
+    tokens: list[int]
+    until: float
+    """Unix time."""
+
+
+class Heartbeat:
+    """The worker's end of the pipe. One a process; used from any thread, one batch at a time per thread."""
+
+    def __init__(self, instance: str) -> None:
+        command = [sys.executable, "-m", "tradu.cluster.heartbeat", instance]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+        self._lock = threading.Lock()
+        self._held: dict[int, Held] = {}
+        atexit.register(self.close)
+
+    def hold(self, held: Held) -> None:
+        """From now on, extend these leases."""
+        self._held[threading.get_ident()] = held
+        self._say()
+
+    def release(self) -> None:
+        """Nothing is held any more by this thread."""
+        self._held.pop(threading.get_ident(), None)
+        self._say()
+
+    def _say(self) -> None:
+        with self._lock:
+            stream = self._process.stdin
+            if stream is None or self._process.poll() is not None:
+                raise SystemicError("the heartbeat process of this worker has ended: leases would run out")
+            stream.write(json.dumps([asdict(h) for h in self._held.values()]) + "\n")
+            stream.flush()
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait(timeout=10)
+
+
+def beat(ledger: Ledger, instance: str, held: list[Held], lease_seconds: float) -> None:
+    """Extend the leases held, and say that the instance is alive."""
+    with ledger.transaction() as tx:
+        tx.run("see_instance", instance_id=instance, kind=instance.split("@", maxsplit=1)[0])
+        for one in held:
+            if one.until > time.time():
+                tx.run(
+                    "extend",
+                    job_id=UUID(one.job_id),
+                    batch=one.batch,
+                    tokens=one.tokens,
+                    lease_seconds=lease_seconds,
+                )
+
+
+def _is_running(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+
+
+def _read(stream: IO[str], seconds: float) -> list[Held] | None:
+    """The newest thing the worker said within the time; None where it said nothing.
+
+    Raises:
+        EOFError: the worker has ended.
+    """
+    ready, _, _ = select.select([stream], [], [], seconds)
+    if not ready:
+        return None
+    line = stream.readline()
+    if not line:
+        raise EOFError
+    return [Held(**held) for held in json.loads(line)]
+
+
+def main(instance: str) -> None:
+    """Beat until the worker ends."""
+    settings = get_settings()
+    ledger, parent = Ledger(settings.ledger_dsn, instance), psutil.Process(os.getppid())
+    held: list[Held] = []
+    pause = settings.lease_seconds / BEATS_PER_LEASE
+    due = 0.0
+    while True:
+        try:
+            said = _read(sys.stdin, max(0.0, due - time.monotonic()))
+        except EOFError:
+            return
+        if said is not None:
+            held = said
+            continue
+        due = time.monotonic() + pause
+        try:
+            if _is_running(parent):
+                beat(ledger, instance, held, settings.lease_seconds)
+        except psutil.NoSuchProcess:
+            return
+        except Exception as error:  # the ledger may be away for a while; the next beat tries again
+            log.warning("no heartbeat: %s", error)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
