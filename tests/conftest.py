@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["fixtures.postgres", "fixtures.line"]
+pytest_plugins = ["fixtures.postgres", "fixtures.line", "fixtures.stack"]
