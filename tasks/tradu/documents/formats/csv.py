@@ -9,11 +9,10 @@ from typing import BinaryIO
 
 from tradu.documents.codes import has_prose, protect, reads_like_prose, restore
 from tradu.documents.delimited import Dialect, Field, Record, is_sep_line, records, sniff
-from tradu.documents.fields import FieldDetail, field_units
+from tradu.documents.fields import field_units
 from tradu.documents.lines import Line
 from tradu.documents.model import FormatOptions, Unit
 from tradu.documents.reading import Decoded, encode, open_text
-from tradu.documents.wrapping import wrap
 from tradu.errors import DataError
 
 SAMPLE_RECORDS = 200
@@ -64,15 +63,10 @@ class DelimitedFormat:
 
     def encode(self, text: str, unit: Unit) -> bytes:
         """The cell's text, with quotes where it needs them."""
-        detail = unit.detail
         written = restore(text, unit.codes)
-        if not isinstance(detail, FieldDetail):
-            return encode(written, unit.encoding)
-        if detail.layout:
-            written = wrap(written, detail.layout)
-        if detail.escaping == QUOTED:
+        if unit.detail == QUOTED:
             written = written.replace('"', '""')
-        elif any(c in written for c in f'{detail.escaping}"\r\n'):
+        elif any(c in written for c in f'{unit.detail}"\r\n'):
             written = '"' + written.replace('"', '""') + '"'
         return encode(written, unit.encoding)
 
@@ -128,7 +122,7 @@ def _plain_units(text: str, start: int, encoding: str, escaping: str) -> Iterato
     coded, codes = protect(spelt.replace('""', '"') if escaping == QUOTED else spelt)
     if has_prose(coded):
         end = start + len(spelt.encode(encoding))
-        yield Unit(start, end, coded, codes, encoding=encoding, detail=FieldDetail(None, escaping))
+        yield Unit(start, end, coded, codes, encoding=encoding, detail=escaping)
 
 
 def _quoted_units(raw: str, start: int, encoding: str) -> Iterator[Unit]:
@@ -141,15 +135,14 @@ def _quoted_units(raw: str, start: int, encoding: str) -> Iterator[Unit]:
         if inner.strip():
             yield from _plain_units(inner, start, encoding, QUOTED)
         return
-    lines, newline = [], "\n"
+    lines = []
     for match in _LINE.finditer(inner):
         spelt = match[0].rstrip("\r\n")
-        newline = match[0][len(spelt) :] or newline
         text = spelt.replace('""', '"')
         spelling = _CHARACTER.findall(spelt) if len(text) != len(spelt) else None
         lines.append(Line(text, start, encoding, spelling))
         start += len(match[0].encode(encoding))
-    yield from field_units(lines, newline, QUOTED)
+    yield from field_units(lines, QUOTED)
 
 
 FORMATS = (

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from tradu.documents.codes import protect, reads_like_prose, restore
-from tradu.documents.fields import FieldDetail, field_units
+from tradu.documents.fields import field_units
 from tradu.documents.lines import Line
 from tradu.documents.model import FormatOptions, Unit
 from tradu.documents.reading import Piece, encode, open_text
-from tradu.documents.wrapping import wrap
 from tradu.errors import DataError
 
 MAX_DEPTH = 100
@@ -46,9 +45,7 @@ class JsonLinesFormat:
     def encode(self, text: str, unit: Unit) -> bytes:
         """The text as part of a JSON string; escaped to ASCII where the original string was."""
         written = restore(text, unit.codes)
-        escaping = unit.detail.escaping if isinstance(unit.detail, FieldDetail) else ""
-        if isinstance(unit.detail, FieldDetail) and unit.detail.layout:
-            written = wrap(written, unit.detail.layout)
+        escaping = str(unit.detail)
         literal = json.dumps(written, ensure_ascii="u" in escaping)[1:-1]
         if "/" in escaping:
             literal = literal.replace("/", "\\/")
@@ -121,7 +118,7 @@ def _path(parent: str, containers: list[str], key: str) -> str:
 
 def _string_units(inner: str, start: int, encoding: str) -> Iterator[Unit]:
     escaping = ("u" if re.search(r"\\u(?!00[0-7])", inner) else "") + ("/" if "\\/" in inner else "")
-    lines, newline = [], "\n"
+    lines = []
     for spelt, ending in _split(inner):
         if "\\" in spelt:
             tokens = _CHARACTER.findall(spelt)
@@ -129,8 +126,7 @@ def _string_units(inner: str, start: int, encoding: str) -> Iterator[Unit]:
         else:
             lines.append(Line(spelt, start, encoding))
         start += len((spelt + ending).encode(encoding))
-        newline = ending.replace("\\r", "\r").replace("\\n", "\n") or newline
-    yield from field_units(lines, newline, escaping)
+    yield from field_units(lines, escaping)
 
 
 def _split(inner: str) -> Iterator[tuple[str, str]]:
