@@ -26,6 +26,7 @@ demo: up  ## Translate the sample documents through the real DAG.
 
 lint: setup  ## Style, types, directions of imports.
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	PYTHONPATH=tasks:plugins $(BIN)/lint-imports
 

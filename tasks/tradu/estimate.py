@@ -109,9 +109,7 @@ def estimate(
             counted[identity] = count(file, path, source, options, settings)
     documents = tuple(counted.values())
     found = sorted({d.source for d in documents if d.source and d.blocks and not d.problem})
-    pairs = tuple(
-        _pair(start, target, profile, documents, registry, settings) for start in found for target in targets
-    )
+    pairs = tuple(_pair(start, target, profile, documents, registry, settings) for start in found for target in targets)
     return Estimate(documents, pairs, workers)
 
 
@@ -179,6 +177,4 @@ def _pair(
         return PairEstimate(source, target, None, (), *sizes, 0.0, 0.0, str(error))
     cpu_seconds = sizes[3] / 1e6 * sum(model.cpu_seconds_per_million_chars for model in route)
     cost = cpu_seconds * settings.cpu_price_per_hour / 3600
-    return PairEstimate(
-        source, target, tier_of(route), tuple(m.name for m in route), *sizes, cpu_seconds, cost
-    )
+    return PairEstimate(source, target, tier_of(route), tuple(m.name for m in route), *sizes, cpu_seconds, cost)

@@ -30,23 +30,48 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRADU_", extra="ignore", frozen=True)
 
-    home: Path = Field(default_factory=_home, description="Folder of everything the local stack makes: database, logs, store, passwords.")
-    include: Path = Field(default_factory=_include, description="Folder of models.yaml, profiles.yaml, expectation suites, migrations and samples.")
+    home: Path = Field(
+        default_factory=_home,
+        description="Folder of everything the local stack makes: database, logs, store, passwords.",
+    )
+    include: Path = Field(
+        default_factory=_include,
+        description="Folder of models.yaml, profiles.yaml, expectation suites, migrations and samples.",
+    )
 
-    ledger_url: SecretStr | None = Field(None, description="PostgreSQL URL of the ledger. Unset: the embedded server that `tradu up` starts.")
-    store_url: str | None = Field(None, description="fsspec URI of the store (`file:///srv/tradu`, `s3://bucket/prefix`). Unset: `<home>/store`.")
-    landing_url: str | None = Field(None, description="fsspec URI of the landing prefix that `tradu_nightly` reads. Unset: `<store>/landing`.")
-    sources: tuple[str, ...] = Field((), description="URI prefixes that jobs may read documents from, besides the store's own `uploads/` and the landing prefix. JSON list.")
+    ledger_url: SecretStr | None = Field(
+        None, description="PostgreSQL URL of the ledger. Unset: the embedded server that `tradu up` starts."
+    )
+    store_url: str | None = Field(
+        None, description="fsspec URI of the store (`file:///srv/tradu`, `s3://bucket/prefix`). Unset: `<home>/store`."
+    )
+    landing_url: str | None = Field(
+        None, description="fsspec URI of the landing prefix that `tradu_nightly` reads. Unset: `<store>/landing`."
+    )
+    sources: tuple[str, ...] = Field(
+        (),
+        description="URI prefixes that jobs may read documents from, besides the store's own `uploads/` and the landing prefix. JSON list.",
+    )
     dask_scheduler: str = Field("tcp://127.0.0.1:8786", description="Address of the Dask scheduler.")
-    dask_dashboard_port: int = Field(8787, description="Port of the Dask scheduler's dashboard and metrics, on 127.0.0.1.")
-    workers: int | None = Field(None, ge=1, description="Dask workers that `tradu up` starts on this machine. Unset: one per core (per GPU with dask-cuda).")
+    dask_dashboard_port: int = Field(
+        8787, description="Port of the Dask scheduler's dashboard and metrics, on 127.0.0.1."
+    )
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="Dask workers that `tradu up` starts on this machine. Unset: one per core (per GPU with dask-cuda).",
+    )
 
     api_url: str = Field("http://127.0.0.1:8080", description="Address of the Airflow API server.")
     api_user: str = Field("admin", description="User name for the Airflow API.")
-    api_password: SecretStr | None = Field(None, description="Password for the Airflow API. Unset: the one that `tradu up` made.")
+    api_password: SecretStr | None = Field(
+        None, description="Password for the Airflow API. Unset: the one that `tradu up` made."
+    )
     postgres_port: int = Field(5433, description="Port of the embedded PostgreSQL.")
 
-    nightly_targets: tuple[str, ...] = Field(("pt",), description="Target languages of a landing folder without a tradu.yaml. JSON list.")
+    nightly_targets: tuple[str, ...] = Field(
+        ("pt",), description="Target languages of a landing folder without a tradu.yaml. JSON list."
+    )
     nightly_source: str = Field("auto", description="Source language of a landing folder without a tradu.yaml.")
     nightly_profile: str = Field("balanced", description="Profile of a landing folder without a tradu.yaml.")
     nightly_schedule: str = Field("0 2 * * *", description="Cron schedule of `tradu_nightly`.")
@@ -56,16 +81,32 @@ class Settings(BaseSettings):
     max_block_chars: int = Field(1_200, description="Longest block, characters.")
     batch_chars: int = Field(8_000, description="Characters of source text a worker claims at once.")
     max_shards: int = Field(32, ge=1, le=1_024, description="Most shards (mapped Airflow tasks) of one job.")
-    min_shard_chars: int = Field(200_000, description="A shard is not made smaller than this, characters of source text.")
+    min_shard_chars: int = Field(
+        200_000, description="A shard is not made smaller than this, characters of source text."
+    )
 
-    lease_seconds: float = Field(15, gt=0, description="How long a worker's claim on a batch, or a task's on a stage, holds without a heartbeat, seconds. A lost worker's blocks are free again after it.")
-    batch_seconds: float = Field(900, gt=0, description="Longest time a worker may hold one batch, heartbeat or not, seconds: an engine that hangs loses its blocks.")
+    lease_seconds: float = Field(
+        15,
+        gt=0,
+        description="How long a worker's claim on a batch, or a task's on a stage, holds without a heartbeat, seconds. A lost worker's blocks are free again after it.",
+    )
+    batch_seconds: float = Field(
+        900,
+        gt=0,
+        description="Longest time a worker may hold one batch, heartbeat or not, seconds: an engine that hangs loses its blocks.",
+    )
     max_attempts: int = Field(3, description="Attempts at one block before it is quarantined.")
-    stall_seconds: float = Field(20, description="A shard with open blocks, no live lease and no change for this long is looked at and submitted again, seconds.")
+    stall_seconds: float = Field(
+        20,
+        description="A shard with open blocks, no live lease and no change for this long is looked at and submitted again, seconds.",
+    )
     poll_seconds: float = Field(1.0, description="How often a trigger asks the ledger about its shards, seconds.")
 
     max_bad_share: float = Field(0.2, ge=0, le=1, description="Share of bad rows above which a gate stops the run.")
-    cpu_price_per_hour: float = Field(0.04, description="Price of one CPU core for an hour, in the currency of your bills; costs are computed from it.")
+    cpu_price_per_hour: float = Field(
+        0.04,
+        description="Price of one CPU core for an hour, in the currency of your bills; costs are computed from it.",
+    )
 
     @property
     def store(self) -> str:
@@ -88,7 +129,9 @@ class Settings(BaseSettings):
             return self.ledger_url.get_secret_value()
         file = self.home / "ledger.url"
         if not file.is_file():
-            raise RuntimeError(f"no ledger: set TRADU_LEDGER_URL or start the local stack with `tradu up` ({file} is missing)")
+            raise RuntimeError(
+                f"no ledger: set TRADU_LEDGER_URL or start the local stack with `tradu up` ({file} is missing)"
+            )
         return file.read_text().strip()
 
 

@@ -1,4 +1,4 @@
-"""Real English with human Portuguese, from gettext catalogues of packages on PyPI (BSD, Apache-2.0), fetched on demand."""
+"""Real English with human Portuguese: gettext catalogues of packages on PyPI (BSD, Apache-2.0), fetched on demand."""
 
 from __future__ import annotations
 

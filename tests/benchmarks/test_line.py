@@ -1,4 +1,4 @@
-"""The line against its engine: what the pipeline costs in time, and what it does to quality. `make bench` prints both."""
+"""The line against its engine: what the pipeline costs in time, and what it does to quality (`make bench`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pydoc_data.topics import topics
 
 import pyarrow.parquet as pq
 import pytest
-from benchmarks import parallel
-from fixtures.line import Line
 from sacrebleu.metrics import CHRF
 
+from benchmarks import parallel
+from fixtures.line import Line
 from tradu.inference import engines
 from tradu.inference.model import Engine
 from tradu.inference.registry import load_registry
@@ -58,8 +58,8 @@ def test_share_of_infer_that_is_engine(the_line: Line) -> None:
         done = sum(map(len, pool.map(_engine_alone, portions)))
     engine_seconds = time.perf_counter() - started
     print(
-        f"\n{done} segments, {sum(map(len, texts))} characters, {WORKERS} processes: engine alone {engine_seconds:.1f} s, "
-        f"infer {line_seconds:.1f} s, ratio {engine_seconds / line_seconds:.2f}"
+        f"\n{done} segments, {sum(map(len, texts))} characters, {WORKERS} processes: "
+        f"engine alone {engine_seconds:.1f} s, infer {line_seconds:.1f} s, ratio {engine_seconds / line_seconds:.2f}"
     )
     assert done == len(texts)
 

@@ -35,7 +35,7 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dags]:
 
 
 def test_the_dags_are_these(dags: Dags) -> None:
-    assert sorted(dags: Dags) == ["tradu_nightly", "tradu_translate"]
+    assert sorted(dags) == ["tradu_nightly", "tradu_translate"]
 
 
 def test_the_line_is_in_order(dags: Dags) -> None:

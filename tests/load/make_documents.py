@@ -30,7 +30,7 @@ def small_documents(folder: Path, count: int, seed: int = 1) -> None:
 
 
 def rows(size_bytes: int, seed: int = 1) -> Iterator[tuple[str, ...]]:
-    """Rows of a product list: a description drawn from a pool with repeats, as catalogues have, and columns to leave."""
+    """Rows of a product list: descriptions from a pool, with repeats as catalogues have, and columns to leave."""
     pool, chance, written, number = sentences(), random.Random(seed), 0, 0
     while written < size_bytes:
         number += 1

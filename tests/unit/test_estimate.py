@@ -18,10 +18,7 @@ from tradu.partitioning.partition import document_blocks
 from tradu.settings import Settings, get_settings
 from tradu.store import Store
 
-TEXT = (
-    "The cooperative met on Monday. Nobody knew what the harvest would bring.\n\nIt rained for eleven days.\n"
-    * 40
-)
+TEXT = "The cooperative met on Monday. Nobody knew what the harvest would bring.\n\nIt rained for eleven days.\n" * 40
 
 
 @pytest.fixture
@@ -47,9 +44,7 @@ def _document(path: str) -> Document:
     from uuid import UUID
 
     now = datetime.now(UTC)
-    return Document(
-        UUID(int=0), "ab" * 32, [path], path, "text", "en", 1.0, 1, 0, 0, "REGISTERED", None, None, now
-    )
+    return Document(UUID(int=0), "ab" * 32, [path], path, "text", "en", 1.0, 1, 0, 0, "REGISTERED", None, None, now)
 
 
 def test_the_counts_are_those_of_partition(report: Path, settings: Settings, tmp_path: Path) -> None:
@@ -67,9 +62,7 @@ def _estimate(
     files: list[Path], targets: list[str], settings: Settings, registry: Registry, profile: str = "balanced"
 ) -> Estimate:
     named = ((file, file.name) for file in files)
-    return estimate(
-        named, targets, "auto", profile, FormatOptions(), registry=registry, settings=settings, workers=2
-    )
+    return estimate(named, targets, "auto", profile, FormatOptions(), registry=registry, settings=settings, workers=2)
 
 
 def test_the_price_is_of_the_first_route(report: Path, settings: Settings, registry: Registry) -> None:
@@ -89,18 +82,14 @@ def test_its_own_language_costs_nothing(report: Path, settings: Settings, regist
     assert pair.blocks > 0
 
 
-def test_a_language_without_a_model_says_what_to_do(
-    report: Path, settings: Settings, registry: Registry
-) -> None:
+def test_a_language_without_a_model_says_what_to_do(report: Path, settings: Settings, registry: Registry) -> None:
     found = _estimate([report], ["ja"], settings, registry)
     assert found.cost == 0
     assert len(found.problems) == 1
     assert "en to ja" in found.problems[0]
 
 
-def test_a_file_that_stands_twice_is_counted_once(
-    report: Path, settings: Settings, registry: Registry
-) -> None:
+def test_a_file_that_stands_twice_is_counted_once(report: Path, settings: Settings, registry: Registry) -> None:
     twin = report.with_name("twin.txt")
     twin.write_text(TEXT)
     one, both = (_estimate(files, ["pt"], settings, registry) for files in ([report], [report, twin]))

@@ -67,9 +67,7 @@ def prepare(names: Sequence[str], wishes: Wishes, settings: Settings, output: Ou
     _request(uris or ["pending"], wishes, wishes.key or "pending").check()
     files = hashed(find_files(local))
     if len(files) > settings.max_documents:
-        raise RequestError(
-            f"{len(files):,} documents: the limit is {settings.max_documents:,} (TRADU_MAX_DOCUMENTS)"
-        )
+        raise RequestError(f"{len(files):,} documents: the limit is {settings.max_documents:,} (TRADU_MAX_DOCUMENTS)")
     folder = content_key(files, uris, wishes.content())
     key = wishes.key or (f"{folder}-{random_part()}" if wishes.force or uris else folder)
     if wishes.key and wishes.force:
@@ -160,9 +158,7 @@ def _say_how_to_go_on(job: Job | None, url: str, output: Output) -> None:
     )
 
 
-def conclude(
-    report: reports.Report | None, output: Output, settings: Settings, out: Path | None = None
-) -> int:
+def conclude(report: reports.Report | None, output: Output, settings: Settings, out: Path | None = None) -> int:
     """Print what became of the job, copy its output where that is wanted; the exit code."""
     if report is None:
         return REFUSED

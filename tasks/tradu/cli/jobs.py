@@ -39,9 +39,7 @@ def jobs(
     if as_json:
         output.data(found)
     elif found:
-        output.table(
-            ("job", "state", "languages", "profile", "tenant", "asked for", "reason"), map(summary, found)
-        )
+        output.table(("job", "state", "languages", "profile", "tenant", "asked for", "reason"), map(summary, found))
     else:
         output.warn("There are no jobs yet: tradu translate PATH --to pt")
 
@@ -72,9 +70,7 @@ def job(job_id: options.JobId, as_json: options.Json = False) -> None:
         reports.show_documents(report, output)
         if stages:
             output.say("")
-            output.table(
-                ("stage", "state", ">seconds"), ((s.name, s.state, seconds(s.seconds)) for s in stages)
-            )
+            output.table(("stage", "state", ">seconds"), ((s.name, s.state, seconds(s.seconds)) for s in stages))
     raise typer.Exit(report.exit_code)
 
 
@@ -176,9 +172,7 @@ def cancel(job_id: options.JobId, as_json: options.Json = False) -> None:
     ended = ledger_jobs.find(found.job_id, ledger)
     stopped = ended.state == JobState.CANCELED and _stop_run(ended, settings, output)
     if as_json:
-        output.data(
-            {"job_id": ended.job_id, "state": ended.state, "blocks_canceled": count, "run_stopped": stopped}
-        )
+        output.data({"job_id": ended.job_id, "state": ended.state, "blocks_canceled": count, "run_stopped": stopped})
     elif ended.state == JobState.CANCELED:
         output.say(f"Job {ended.job_id} is CANCELED: {count:,} blocks were open.")
     else:

@@ -52,9 +52,7 @@ def find_job(ledger: Ledger, name: str) -> Job:
     if not found:
         raise RequestError(f"no job {name}: `tradu jobs` lists them")
     if len(found) > 1:
-        raise RequestError(
-            f"{name} is a part of several jobs' ids: {', '.join(str(job.job_id) for job in found)}"
-        )
+        raise RequestError(f"{name} is a part of several jobs' ids: {', '.join(str(job.job_id) for job in found)}")
     return found[0]
 
 

@@ -36,9 +36,7 @@ def models(as_json: options.Json = False) -> None:
             "engine": m.engine,
             "licence": m.licence,
             "memory_mb": m.memory_mb,
-            "cost_per_million_characters": m.cpu_seconds_per_million_chars
-            / 3600
-            * settings.cpu_price_per_hour,
+            "cost_per_million_characters": m.cpu_seconds_per_million_chars / 3600 * settings.cpu_price_per_hour,
             "installed": registry.status(m).installed,
             "how_to_add": registry.status(m).how_to_add or None,
         }

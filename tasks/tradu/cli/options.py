@@ -11,9 +11,7 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print data as JSON on stdout; messages go to stderr.")]
 JobId = Annotated[
     str,
-    typer.Argument(
-        metavar="ID", help="A job's id, or any first or last part of it that no other job shares."
-    ),
+    typer.Argument(metavar="ID", help="A job's id, or any first or last part of it that no other job shares."),
 ]
 Paths = Annotated[
     list[str],
@@ -29,21 +27,15 @@ Source = Annotated[
 Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="Which tiers of models may be used.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option(
-        "--columns", metavar="NAMES", help="CSV/TSV: columns to translate, by name or number. Unset: prose."
-    ),
+    typer.Option("--columns", metavar="NAMES", help="CSV/TSV: columns to translate, by name or number. Unset: prose."),
 ]
 Fields = Annotated[
     list[str] | None,
-    typer.Option(
-        "--fields", metavar="PATHS", help="JSON Lines: fields to translate (title,body.text). Unset: prose."
-    ),
+    typer.Option("--fields", metavar="PATHS", help="JSON Lines: fields to translate (title,body.text). Unset: prose."),
 ]
 OutDir = Annotated[
     Path | None,
-    typer.Option(
-        "--out", metavar="DIR", help="Copy the translations to DIR/<language>/<path>; waits for them."
-    ),
+    typer.Option("--out", metavar="DIR", help="Copy the translations to DIR/<language>/<path>; waits for them."),
 ]
 
 

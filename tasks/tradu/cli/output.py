@@ -41,17 +41,13 @@ class Output:
 
     def say(self, message: str) -> None:
         """A line of text for people: on stdout, or on stderr where stdout carries JSON."""
-        (self.stderr if self.as_json else self.stdout).print(
-            message, markup=False, highlight=False, soft_wrap=True
-        )
+        (self.stderr if self.as_json else self.stdout).print(message, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """A message on stderr."""
         self.stderr.print(message, markup=False, highlight=False, soft_wrap=True)
 
-    def table(
-        self, headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None
-    ) -> None:
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
         """A table on stdout; headings that start with '>' stand on the right, as numbers do."""
         from rich.table import Table
         from rich.text import Text
@@ -65,9 +61,7 @@ class Output:
             padding=(0, 2, 0, 0),
         )
         for heading in headings:
-            table.add_column(
-                heading.lstrip(">"), justify="right" if heading[0] == ">" else "left", overflow="fold"
-            )
+            table.add_column(heading.lstrip(">"), justify="right" if heading[0] == ">" else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(shown(value)) for value in row))
         self.stdout.print(table)

@@ -132,10 +132,6 @@ class Lines:
                 self._spoke_at = now_seconds
                 took = f", {seconds(stage.seconds)}" if stage.seconds is not None else ""
                 yield f"{stage.name}: {_NAMES.get(stage.state, stage.state)}{took}{', ' + detail if detail else ''}"
-            elif (
-                stage.state in ("running", "deferred")
-                and detail
-                and now_seconds - self._spoke_at >= LINE_SECONDS
-            ):
+            elif stage.state in ("running", "deferred") and detail and now_seconds - self._spoke_at >= LINE_SECONDS:
                 self._spoke_at = now_seconds
                 yield f"{stage.name}: {detail}"

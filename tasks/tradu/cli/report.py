@@ -177,9 +177,7 @@ def undone(report: Report) -> Iterator[str]:
         if translated.refused:
             yield f"{translated.paths[0]} -> {translated.target}: refused, {translated.refused}"
         elif translated.untranslated:
-            left = (
-                f"{translated.untranslated:,} of {translated.segments:,} segments stay in the source language"
-            )
+            left = f"{translated.untranslated:,} of {translated.segments:,} segments stay in the source language"
             yield f"{translated.paths[0]} -> {translated.target}: {left}"
     for error in report.errors:
         yield f"{error.blocks:,} blocks: {error.error_class}, {error.reason}"
@@ -201,16 +199,12 @@ def show_documents(report: Report, output: Output) -> None:
         for d in report.documents[:SHOWN]
     )
     output.say("")
-    output.table(
-        ("document", "format", "from", ">bytes", ">segments", ">characters", "state", "reason"), rows
-    )
+    output.table(("document", "format", "from", ">bytes", ">segments", ">characters", "state", "reason"), rows)
     if len(report.documents) > SHOWN:
         output.say(f"and {len(report.documents) - SHOWN:,} more: tradu job {report.job.job_id} --json")
 
 
-def copy_out(
-    report: Report, store: Store, folder: Path, on_file: Callable[[Path], None] = lambda _: None
-) -> int:
+def copy_out(report: Report, store: Store, folder: Path, on_file: Callable[[Path], None] = lambda _: None) -> int:
     """Copy the translated documents to `folder/<language>/<path>`, each appearing whole; how many."""
     copied = 0
     for output in report.outputs:

@@ -19,16 +19,12 @@ def translate(
     out: options.OutDir = None,
     wait: Annotated[
         bool | None,
-        typer.Option(
-            "--wait/--no-wait", help="Wait for the result. Unset: yes on a terminal, or with --out."
-        ),
+        typer.Option("--wait/--no-wait", help="Wait for the result. Unset: yes on a terminal, or with --out."),
     ] = None,
     columns: options.Columns = None,
     fields: options.Fields = None,
     tenant: Annotated[str, typer.Option("--tenant", metavar="NAME", help="On whose behalf.")] = "default",
-    region: Annotated[
-        str, typer.Option("--region", metavar="NAME", help="Where the work is done.")
-    ] = "default",
+    region: Annotated[str, typer.Option("--region", metavar="NAME", help="Where the work is done.")] = "default",
     key: Annotated[
         str | None,
         typer.Option("--key", metavar="KEY", help="Names the request. Unset: made from what is asked for."),

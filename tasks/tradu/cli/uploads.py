@@ -125,8 +125,6 @@ def upload(
                 sha256, _ = store.copy_in(stream, key)
             if sha256 != document.sha256:
                 store.remove(key)
-                raise RequestError(
-                    f"{document.file} changed while it was read: ask again when it is finished"
-                )
+                raise RequestError(f"{document.file} changed while it was read: ask again when it is finished")
         progress(done)
     return store.uri_of(f"uploads/{folder}") + "/"

@@ -97,9 +97,7 @@ def take_in(source: Source, language_asked: str, options: FormatOptions, store: 
         if language_asked != "auto":
             found, confidence = language_asked, 1.0
         elif found is not None and confidence is not None and confidence < MINIMUM_CONFIDENCE:
-            raise DataError(
-                f"the language isn't clear ({found}, {confidence:.0%} sure): name it (--from, or `source`)"
-            )
+            raise DataError(f"the language isn't clear ({found}, {confidence:.0%} sure): name it (--from, or `source`)")
     except DataError as error:
         problem = str(error)
     return Arrival(document_id, source.path, source.uri, size, name, found, confidence, problem)

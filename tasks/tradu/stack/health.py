@@ -81,9 +81,7 @@ def dashboard_workers(layout: Layout) -> int | None:
         text = httpx.get(url, timeout=5, trust_env=False, follow_redirects=True).text
     except httpx.HTTPError:
         return None
-    counts = [
-        float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("dask_scheduler_workers{")
-    ]
+    counts = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("dask_scheduler_workers{")]
     return int(sum(counts)) if counts else None
 
 

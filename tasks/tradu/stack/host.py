@@ -51,9 +51,7 @@ def cgroup_memory_limit(
     return min(limits, default=None)
 
 
-def cgroup_cores(
-    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
-) -> float | None:
+def cgroup_cores(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
     """The smallest CPU quota (cgroup version 2) set on us or around us, in cores; None when there is none."""
     quotas = []
     for folder in _cgroup_folders(root, membership):

@@ -85,4 +85,3 @@ def sweep(identity: str, postmaster: int | None, keep: Iterable[int] = ()) -> in
     main = [process for process in left if process.pid == postmaster]
     count += stop(main, signal.SIGINT, 8)
     return count + stop([process for process in left if process.pid in family], signal.SIGKILL, 1)
-

@@ -53,9 +53,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ledger(
-    home: Path, postgres_server: TestServer, migrated: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Ledger]:
+def ledger(home: Path, postgres_server: TestServer, migrated: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """The ledger that the commands use."""
     dsn = postgres_server.create(template=migrated)
     monkeypatch.setenv("TRADU_LEDGER_URL", dsn)
@@ -79,9 +77,7 @@ class Line:
     store: Store
 
     def admit(self, key: str = "key", run_id: str = "run-1", **wishes: Any) -> UUID:
-        request = jobs.JobRequest(
-            **{"documents": ["uploads/x/"], "targets": ["pt"], "idempotency_key": key} | wishes
-        )
+        request = jobs.JobRequest(**{"documents": ["uploads/x/"], "targets": ["pt"], "idempotency_key": key} | wishes)
         return jobs.admit(request, run_id, self.ledger).job_id
 
     def partition(self, job: UUID, count: int = 3, path: str = "docs/guide.md", target: str = "pt") -> None:
@@ -135,9 +131,7 @@ class Line:
         with self.ledger.transaction() as tx:
             tx.run("quarantine", job_id=job, block_ids=[block], reasons=[reason], error_class="model")
 
-    def publish(
-        self, job: UUID, state: str, path: str = "docs/guide.md", target: str = "pt", left: int = 0
-    ) -> None:
+    def publish(self, job: UUID, state: str, path: str = "docs/guide.md", target: str = "pt", left: int = 0) -> None:
         with self.ledger.transaction() as tx:
             tx.run("move_documents", job_id=job, state="ASSEMBLING", from_states=["TRANSLATING"])
             tx.run(
@@ -202,14 +196,10 @@ class FakeAirflow:
             case "GET", ["dags", dag]:
                 self.unknown_for -= 1
                 return (
-                    (404, {"detail": f"no DAG {dag}"})
-                    if self.unknown_for >= 0
-                    else (200, {"is_paused": self.paused})
+                    (404, {"detail": f"no DAG {dag}"}) if self.unknown_for >= 0 else (200, {"is_paused": self.paused})
                 )
             case "GET", ["dags", _, "tasks"]:
-                return 200, {
-                    "tasks": [_task("ingest", ["infer"]), _task("infer", []), _task("admit", ["ingest"])]
-                }
+                return 200, {"tasks": [_task("ingest", ["infer"]), _task("infer", []), _task("admit", ["ingest"])]}
             case "POST", ["dags", _, "dagRuns"]:
                 return self._trigger(body)
             case "GET", ["dags", _, "dagRuns", run_id]:

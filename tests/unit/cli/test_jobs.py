@@ -82,9 +82,7 @@ def test_a_job_that_runs_is_0(line: Line, tradu: Tradu) -> None:
     assert "3 PENDING" in result.stdout
 
 
-def test_job_shows_models_cost_and_what_is_left_undone(
-    line: Line, tradu: Tradu, airflow: FakeAirflow
-) -> None:
+def test_job_shows_models_cost_and_what_is_left_undone(line: Line, tradu: Tradu, airflow: FakeAirflow) -> None:
     job = line.whole("PARTIAL", run_id="run-1")
     airflow.runs["run-1"] = "success"
     airflow.ran(("admit", "success", -1), ("infer", "success", 0), ("infer", "success", 1))

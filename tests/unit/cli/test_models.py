@@ -9,9 +9,7 @@ from pathlib import Path
 from typer.testing import Result
 
 
-def test_models_say_whether_they_are_there_and_how_to_add_them(
-    home: Path, tradu: Callable[..., Result]
-) -> None:
+def test_models_say_whether_they_are_there_and_how_to_add_them(home: Path, tradu: Callable[..., Result]) -> None:
     rows = {row["name"]: row for row in json.loads(tradu("models", "--json").stdout)}
     neural = rows["firefox-en-pt"]
     assert (neural["source"], neural["target"], neural["tier"], neural["installed"]) == (

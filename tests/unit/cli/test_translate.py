@@ -81,9 +81,7 @@ def test_documents_go_up_and_translations_come_back(
     assert "infer: success" in result.stderr
 
 
-def test_the_same_again_shows_the_same_job(
-    line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str
-) -> None:
+def test_the_same_again_shows_the_same_job(line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str) -> None:
     airflow.on_trigger = _works(line)
     first, second, forced = (
         json.loads(tradu("translate", guide, "--to", "pt", "--wait", "--json", *more).stdout)
@@ -93,9 +91,7 @@ def test_the_same_again_shows_the_same_job(
     assert first["job"]["state"] == second["job"]["state"] == "COMPLETED"
 
 
-def test_what_is_not_translated_is_listed_and_is_1(
-    line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str
-) -> None:
+def test_what_is_not_translated_is_listed_and_is_1(line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str) -> None:
     airflow.on_trigger = _works(line, "PARTIAL")
     result = tradu("translate", guide, "--to", "pt", "--wait")
     assert result.exit_code == 1
@@ -106,9 +102,7 @@ def test_what_is_not_translated_is_listed_and_is_1(
 def test_a_run_that_admits_no_job_says_why(line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str) -> None:
     airflow.next_state = "failed"
     airflow.ran(("admit", "failed", -1), ("ingest", "upstream_failed", -1))
-    airflow.log = [
-        {"event": "Task failed", "error_detail": [{"exc_value": "no model translates auto to xx"}]}
-    ]
+    airflow.log = [{"event": "Task failed", "error_detail": [{"exc_value": "no model translates auto to xx"}]}]
     result = tradu("translate", guide, "--to", "xx", "--wait")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "admit: no model translates auto to xx" in result.stderr
@@ -126,9 +120,7 @@ def test_a_key_of_another_request_is_refused_and_not_answered_with_its_job(
     assert "admit: 'taken' names job 1" in result.stderr
 
 
-def test_a_refused_request_is_2_with_the_message(
-    line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str
-) -> None:
+def test_a_refused_request_is_2_with_the_message(line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str) -> None:
     airflow.refuse = "profile: 'golden' is not one of economy, balanced, premium"
     result = tradu("translate", guide, "--to", "pt", "--profile", "golden")
     assert result.exit_code == 2
@@ -151,15 +143,11 @@ def test_no_stack_is_3(home: Path, tradu: Tradu, guide: str) -> None:
     assert "tradu up" in result.stderr
 
 
-def test_without_a_terminal_it_does_not_wait(
-    line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str
-) -> None:
+def test_without_a_terminal_it_does_not_wait(line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str) -> None:
     data = json.loads(tradu("translate", guide, "--to", "pt", "--key", "mine", "--json").stdout)
     assert data["idempotency_key"] == "mine"
     assert data["run_id"] in airflow.runs
-    assert not airflow.confs[0]["documents"][0].endswith(
-        "/mine/"
-    )  # a key of one's own may name changed documents
+    assert not airflow.confs[0]["documents"][0].endswith("/mine/")  # a key of one's own may name changed documents
 
 
 def test_uris_are_handed_on_and_never_taken_for_done(line: Line, airflow: FakeAirflow, tradu: Tradu) -> None:

@@ -14,9 +14,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RUN = Run("run", "running", NOW, None)
 
 
-def _instance(
-    task: str, state: str | None, start: float | None, end: float | None, index: int = -1
-) -> TaskInstance:
+def _instance(task: str, state: str | None, start: float | None, end: float | None, index: int = -1) -> TaskInstance:
     at = [None if s is None else NOW + timedelta(seconds=s) for s in (start, end)]
     return TaskInstance(task, index, state, at[0], at[1], 1)
 
@@ -40,9 +38,7 @@ def test_a_mapped_stage_lasts_from_its_first_start_to_its_last_end() -> None:
 
 def test_the_worst_instance_speaks_for_its_stage() -> None:
     def state(*states: str | None) -> str:
-        return stages(["infer"], [_instance("infer", s, -3, None, i) for i, s in enumerate(states)], NOW)[
-            0
-        ].state
+        return stages(["infer"], [_instance("infer", s, -3, None, i) for i, s in enumerate(states)], NOW)[0].state
 
     assert state("success", "running", "failed") == "failed"
     assert state("success", "deferred", None) == "deferred"
@@ -79,9 +75,7 @@ def test_the_rate_counts_from_when_blocks_began_to_move() -> None:
 
 def _picture(state: str, done: int, rate: float | None = None) -> Picture:
     counts = Blocks(done, 10, 0, done * 100, 1000)
-    return Picture(
-        RUN, (Stage("admit", "success", 1.0, 1, 1), Stage("infer", state, 2.0, 0, 1)), None, counts, rate
-    )
+    return Picture(RUN, (Stage("admit", "success", 1.0, 1, 1), Stage("infer", state, 2.0, 0, 1)), None, counts, rate)
 
 
 def test_time_left_is_what_is_left_at_the_rate() -> None:

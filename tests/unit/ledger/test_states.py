@@ -50,7 +50,9 @@ def test_job_ids_sort_by_time(now: datetime, one: bytes, other: bytes) -> None:
 
 
 @given(MOMENTS, RANDOM, st.integers(0, 10_000), st.sampled_from(["pt", "es"]))
-def test_a_block_id_is_computed_and_leads_to_its_job(now: datetime, randomness: bytes, number: int, target: str) -> None:
+def test_a_block_id_is_computed_and_leads_to_its_job(
+    now: datetime, randomness: bytes, number: int, target: str
+) -> None:
     job = ids.new_job_id(now, randomness)
     block = ids.block_id(job, "a" * 64, target, number)
     assert block == ids.block_id(job, "a" * 64, target, number)
