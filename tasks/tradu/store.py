@@ -64,6 +64,13 @@ class Store:
         self.path(key)
         return f"{self.uri}/{key}"
 
+    def is_there(self) -> bool:
+        """Whether the store itself can be reached."""
+        try:
+            return bool(self.fs.exists(self.root))
+        except OSError:
+            return False
+
     def exists(self, key: str) -> bool:
         """Whether the object is there, asked by its exact key."""
         return bool(self.fs.exists(self.path(key)))

@@ -18,6 +18,7 @@ from tradu.errors import ErrorClass, SystemicError, TraduError
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.ledger.rows import Batch, Claim
 from tradu.settings import Settings, get_settings
+from tradu.store import Store
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 5.0
@@ -65,7 +66,7 @@ def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> tuple[B
         for again in (False, True):
             if claims := tx.rows("claim", Claim, again=again, lease_seconds=settings.lease_seconds, **limits):
                 return tasks[0], claims, True
-        ((to_come,),) = tx.tuples("to_come", **limits)
+        ((to_come,),) = tx.tuples("to_come", job_id=job, batch=batch)
         return tasks[0], [], to_come > 0
 
 
@@ -75,12 +76,27 @@ def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], settin
     try:
         with _kept_alive(Held(str(job), task.batch, [c.token for c in claims], until)):
             return attempt(ledger, job, task, claims, settings)
-    except (SystemicError, psycopg.OperationalError) as error:
-        _release(ledger, job, task, claims, error)
-        raise
     except Exception as error:
-        _hand_back(ledger, job, task, claims, error)
+        kind = class_of(error, Store(settings.store))
+        if kind is ErrorClass.SYSTEMIC:
+            _release(ledger, job, task, claims, error)
+            raise SystemicError(_said(error)) from error
+        log.exception("attempt failed: %s", kind)
+        _hand_back(ledger, job, task, claims, kind, _said(error))
         return 0
+
+
+def class_of(error: Exception, store: Store) -> ErrorClass:
+    """Whose fault an exception is, and so what is done about it."""
+    if isinstance(error, TraduError):
+        return error.error_class
+    if isinstance(error, MemoryError):
+        return ErrorClass.RESOURCE
+    if isinstance(error, psycopg.OperationalError):
+        return ErrorClass.SYSTEMIC
+    if isinstance(error, FileNotFoundError) and store.is_there():
+        return ErrorClass.DATA  # one object is lost: trying again will not bring it back
+    return ErrorClass.SYSTEMIC if isinstance(error, OSError) else ErrorClass.TRANSIENT
 
 
 @contextmanager
@@ -108,13 +124,8 @@ def _said(error: Exception) -> str:
     return text.partition("\n")[0][:500]
 
 
-def _hand_back(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], error: Exception) -> None:
+def _hand_back(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], kind: ErrorClass, reason: str) -> None:
     """Close a failed attempt: what no retry can mend goes to quarantine, the rest back to PENDING."""
-    kind = error.error_class if isinstance(error, TraduError) else ErrorClass.TRANSIENT
-    if isinstance(error, MemoryError):
-        kind = ErrorClass.RESOURCE
-    reason = _said(error)
-    log.exception("attempt failed: %s", kind)
     ids = [c.block_id for c in claims]
     with ledger.transaction(task.request_id) as tx:
         if kind is ErrorClass.DATA:

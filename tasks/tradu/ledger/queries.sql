@@ -163,9 +163,9 @@ WHERE job_id = %(job_id)s AND batch = %(batch)s AND token = ANY(%(tokens)s) AND 
 INSERT INTO instances (instance_id, kind) VALUES (%(instance_id)s, %(kind)s)
 ON CONFLICT (instance_id) DO UPDATE SET seen_at = now();
 
--- to_come: blocks of a batch that others hold or that wait for their time, and may come back to us.
+-- to_come: blocks of a batch that others hold or that wait for their time, and may become free or spent.
 SELECT count(*) FROM blocks
-WHERE job_id = %(job_id)s AND batch = %(batch)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING') AND attempt < %(max_attempts)s
+WHERE job_id = %(job_id)s AND batch = %(batch)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING')
   AND EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND state = 'RUNNING');
 
 -- lease_stage: the lease of a stage of a job, where it is free, has run out, or is ours.

@@ -1,0 +1,142 @@
+"""Workers that die, freeze or meet a poison block, and a store that goes away: nothing is lost, nothing done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fixtures.line import Line
+from tradu.cluster import batch
+from tradu.errors import ErrorClass, SystemicError
+from tradu.store import Store
+
+LEASE_SECONDS = 1.0
+WORKER = """
+import os, sys, time
+from tradu.cluster import attempt, batch, heartbeat
+from tradu.inference.pool import EnginePool
+
+class Engine:
+    def translate(self, texts):
+        for text in texts:
+            if {poison!r} in text:
+                {what}
+        return [text.replace("The harbour", "O porto") + " de volta ao fim do dia" for text in texts]
+    def close(self):
+        pass
+
+batch.heartbeat = heartbeat.Heartbeat("worker-test")
+import tradu.inference.pool
+tradu.inference.pool._load = lambda model: Engine()
+print("ready", flush=True)
+batch.run_batch(sys.argv[1], 0)
+"""
+
+
+@pytest.fixture(autouse=True)
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADU_LEASE_SECONDS", str(LEASE_SECONDS))
+    monkeypatch.setenv("TRADU_MAX_BLOCK_CHARS", "120")
+
+
+@pytest.fixture
+def job(the_line: Line) -> str:
+    sentences = [f"The harbour of town {name} was closed for the whole of the winter.\n" for name in "ABCDEF"]
+    the_line.put({"a.txt": "\n".join(sentences)})
+    job = the_line.admit(source="en")
+    the_line.prepare(job)
+    assert len(the_line.blocks(job)) == 6
+    return job
+
+
+def start(job: str, poison: str, what: str) -> subprocess.Popen[str]:
+    """A worker process of its own, with an engine that does `what` at a sentence with `poison`."""
+    code = WORKER.format(poison=poison, what=what)
+    return subprocess.Popen([sys.executable, "-c", code, job], text=True, stdout=subprocess.PIPE, env=dict(os.environ))
+
+
+def wait_for(the_line: Line, job: str, state: str, seconds: float = 15) -> None:
+    until = time.monotonic() + seconds
+    while not any(b.state == state for b in the_line.blocks(job)):
+        assert time.monotonic() < until, [b.state for b in the_line.blocks(job)]
+        time.sleep(0.05)
+
+
+def test_a_killed_workers_blocks_are_taken_when_its_lease_runs_out(the_line: Line, job: str) -> None:
+    worker = start(job, "town A", "time.sleep(60)")
+    wait_for(the_line, job, "CLAIMED")
+    time.sleep(2 * LEASE_SECONDS)
+    assert {b.state for b in the_line.blocks(job)} == {"CLAIMED"}, "the heartbeat keeps a slow worker's leases"
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    started = time.monotonic()
+    assert batch.run_batch(job, 0) == 6
+    assert time.monotonic() - started < 10 * LEASE_SECONDS
+    assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("VALIDATING", 2)}
+    assert the_line.deliver(job) == "COMPLETED"
+
+
+def test_a_frozen_workers_results_are_refused(the_line: Line, job: str) -> None:
+    worker = start(job, "town A", "time.sleep(2)")
+    wait_for(the_line, job, "CLAIMED")
+    worker.send_signal(signal.SIGSTOP)
+    assert batch.run_batch(job, 0) == 6
+    before = {b.block_id: b.result for b in the_line.blocks(job)}
+    worker.send_signal(signal.SIGCONT)
+    worker.wait(timeout=30)
+    assert {b.block_id: b.result for b in the_line.blocks(job)} == before
+    assert the_line.deliver(job) == "COMPLETED"
+
+
+def test_a_block_that_kills_its_worker_takes_no_other_with_it(the_line: Line, job: str) -> None:
+    for _ in range(6):
+        worker = start(job, "town C", "os._exit(9)")
+        worker.wait(timeout=60)
+        if worker.returncode == 0:
+            break
+    states = {b.number: (b.state, b.attempt) for b in the_line.blocks(job)}
+    assert states[2] == ("ERROR", 3), states
+    assert all(state == "VALIDATING" for number, (state, _) in states.items() if number != 2), states
+    (error,) = the_line.errors(job)
+    assert error.blocks == 1
+    assert error.error_class == ErrorClass.TRANSIENT
+
+
+def test_a_store_that_goes_away_costs_no_block_its_budget(the_line: Line, job: str) -> None:
+    store = Path(the_line.store.root)
+    hidden = store.with_name("away")
+    store.rename(hidden)
+    with pytest.raises(SystemicError):
+        batch.run_batch(job, 0)
+    assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("PENDING", 0)}
+    hidden.rename(store)
+    assert batch.run_batch(job, 0) == 6
+
+
+def test_a_lost_object_is_a_fault_of_the_data(the_line: Line, job: str) -> None:
+    for part in Path(the_line.store.root).glob("blocks/*/part-*"):
+        part.unlink()
+    assert batch.run_batch(job, 0) == 0
+    assert {(b.state, b.error_class) for b in the_line.blocks(job)} == {("ERROR", "data")}
+
+
+def test_the_class_of_an_error_says_who_retries(tmp_path: Path) -> None:
+    store = Store(tmp_path.as_uri())
+    assert batch.class_of(MemoryError(), store) is ErrorClass.RESOURCE
+    assert batch.class_of(OSError("disk"), store) is ErrorClass.SYSTEMIC
+    assert batch.class_of(FileNotFoundError("part"), store) is ErrorClass.DATA
+    assert batch.class_of(FileNotFoundError("part"), Store((tmp_path / "gone").as_uri())) is ErrorClass.SYSTEMIC
+    assert batch.class_of(ValueError(), store) is ErrorClass.TRANSIENT
+
+
+def test_backoff_doubles_with_jitter_up_to_a_limit() -> None:
+    assert batch.backoff_seconds(1, 0.5) == batch.BACKOFF_SECONDS
+    assert batch.backoff_seconds(2, 0.5) == 2 * batch.BACKOFF_SECONDS
+    assert batch.backoff_seconds(3, 0.0) < batch.backoff_seconds(3, 0.99)
+    assert batch.backoff_seconds(50, 0.99) <= 1.5 * batch.MOST_BACKOFF_SECONDS
