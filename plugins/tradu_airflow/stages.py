@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from airflow.exceptions import AirflowFailException
 from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException
 
 from tradu_airflow.links import XCOM_KEY, data_docs_url
 

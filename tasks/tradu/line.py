@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 QUARANTINE_CHUNK = 5_000
+QUARANTINED_IN_LOG = 100
+"""A gate logs so many blocks one by one; `tradu blocks JOB --state ERROR` lists them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ def gate_documents(job_id: str) -> GateResult:
                 key = {"job_id": c.job.job_id, "document_id": document_id}
                 if tx.run("end_document", **key, state="ERROR", reason=reason):
                     tx.run("quarantine_document", **key, reason=reason)
+                    with telemetry.bound(document_id=document_id):
+                        log.warning("document quarantined: %s", reason)
         return _result(verdict)
 
 
@@ -226,6 +230,9 @@ def _judge(c: _Context, gate: str, rows: Iterable[pd.DataFrame], key: str) -> Ve
 
 def _quarantine(c: _Context, bad: dict[UUID, tuple[str, ...]], error_class: str) -> None:
     items = list(bad.items())
+    for block, reasons in items[:QUARANTINED_IN_LOG]:
+        with telemetry.bound(block_id=str(block)):
+            log.warning("block quarantined: %s", "; ".join(reasons))
     for start in range(0, len(items), QUARANTINE_CHUNK):
         chunk = items[start : start + QUARANTINE_CHUNK]
         with c.ledger.transaction(c.job.request_id) as tx:

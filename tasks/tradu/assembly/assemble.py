@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tradu import layout
+from tradu import layout, telemetry
 from tradu.assembly.read import TranslatedSegment, segments
 from tradu.documents.merge import merge
 from tradu.documents.model import DocumentFormat, FormatOptions
@@ -70,7 +70,8 @@ def assemble(job: Job, options: FormatOptions, ledger: Ledger, store: Store) -> 
     made = 0
     for document in documents:
         for target in job.targets:
-            made += _assemble_one(job, document, target, options, ledger, store)
+            with telemetry.bound(document_id=document.document_id, target=target):
+                made += _assemble_one(job, document, target, options, ledger, store)
     return made
 
 

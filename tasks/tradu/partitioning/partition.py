@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tradu import layout
+from tradu import layout, telemetry
 from tradu.documents import codes
 from tradu.documents.language import base
 from tradu.documents.model import FormatOptions
@@ -206,6 +206,8 @@ def _partition_documents(
             writer.close_part()
             group = _Group("")
             quarantine_document(writer.job, document, str(error), writer.ledger)
+            with telemetry.bound(document_id=document.document_id):
+                log.warning("document quarantined: %s", error)
             continue
         with writer.ledger.transaction(writer.job.request_id) as tx:
             tx.run(
