@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from ctypes.util import find_library
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ pytestmark = [
     pytest.mark.stack,
     pytest.mark.timeout(400),
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium"),
+    pytest.mark.skipif(not find_library("atomic"), reason="Playwright lacks a library: apt-get install libatomic1"),
 ]
 
 

@@ -40,9 +40,11 @@ class Dialect:
     def __init__(self, delimiter: str) -> None:
         self.delimiter = delimiter
         d = re.escape(delimiter)
-        self._field = re.compile(rf'[ ]*+"(?P<quoted>(?:[^"]|"")*+)"(?P<rest>[^{d}\r\n]*)|(?P<plain>[^{d}\r\n]*)')
-        closed = rf'(?:[ ]*+"(?:[^"]|"")*+"[^{d}\r\n]*|(?![ ]*")[^{d}\r\n]*){d}'
-        self._open = re.compile(rf'(?:{closed})*+[ ]*"(?:[^"]|"")*+\Z')
+        # possessive groups would say it shorter, but match wrongly before Python 3.11.5 (python/cpython#106052)
+        inside = '[^"]*(?:""[^"]*)*'
+        self._field = re.compile(rf'[ ]*"(?P<quoted>{inside})"(?!")(?P<rest>[^{d}\r\n]*)|(?P<plain>[^{d}\r\n]*)')
+        closed = rf'(?:[ ]*"{inside}"(?!")[^{d}\r\n]*|(?![ ]*")[^{d}\r\n]*){d}'
+        self._open = re.compile(rf'(?:{closed})*[ ]*"{inside}\Z')
 
     def fields(self, record: str) -> list[Field]:
         """The fields of a record."""

@@ -13,7 +13,7 @@ LOOK_AHEAD_CHARS = 64 * 1024
 MAX_TEXT_CHARS = 2_000
 """Longer text comes as several tokens."""
 _OTHER = re.compile(r"<!--(?:>|->|.*?--!?>)|<!\[CDATA\[.*?\]\]>|<\?.*?\?>|<[!?][^>]*+>|<%.*?%>", re.DOTALL)
-_TAG = re.compile(r"""<(/?)([A-Za-z][^\s/>]*+)((?:[^>"'<]++|"[^"]*+"|'[^']*+')*+)>""")
+_TAG = re.compile(r"""<(/?)([A-Za-z][^\s/>]*+)((?:[^>"'<]++|"[^"]*+"|'[^']*+')*)>""")
 _LOOSE_TAG = re.compile(r"<(/?)([A-Za-z][^\s/>]*+)([^<>]*+)>")
 _OPENS = re.compile(r"<[!?%/A-Za-z]")
 _TEXT = re.compile(r"[^<]++")

@@ -23,7 +23,7 @@ MAX_BLOCK_CHARS = 16 * 1024 * 1024
 _DEFINITION = re.compile(r"[ \t>]*\[(?!\^)((?:[^\[\]\\]|\\.)+)\]:(?:\s*\S+|\s*\Z)")
 _TITLE = re.compile(r"\s*(?:\"[^\"]*\"|'[^']*'|\([^()]*\))\s*\Z")
 _NOTE = re.compile(r"(?:\[\^[^\]\s]+\]:|\*\[[^\]]+\]:)[ \t]*|\[[ xX]\][ \t]+|\[![A-Z]+\][ \t]*(?=\n|\Z)|:[ \t]+")
-_CELL = re.compile(r"(?:\\.|[^|\\])*+")
+_CELL = re.compile(r"[^|\\]*(?:\\.[^|\\]*)*")
 _HEADING = re.compile(r".*?(?:^|[\s>])#{1,6}[ \t]+")
 
 
