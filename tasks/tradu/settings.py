@@ -100,7 +100,7 @@ class Settings(BaseSettings):
         20,
         description="A shard with open blocks, no live lease and no change for this long is looked at and submitted again, seconds.",
     )
-    poll_seconds: float = Field(1.0, description="How often a trigger asks the ledger about its shards, seconds.")
+    poll_seconds: float = Field(0.5, description="How often a trigger asks the ledger about its shards, seconds.")
 
     max_bad_share: float = Field(0.2, ge=0, le=1, description="Share of bad rows above which a gate stops the run.")
     cpu_price_per_hour: float = Field(

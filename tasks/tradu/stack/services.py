@@ -15,6 +15,14 @@ from tradu.stack.ports import LOOPBACK
 
 POSTGRES = "postgres"
 DASK_SCHEDULER = "dask-scheduler"
+_QUIET_DASK = {
+    # Dask looks into its own processes up to a hundred times a second: some percent of a core each, for figures that
+    # nobody reads here. Batches last seconds.
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "500ms",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__GIL__ENABLED": "False",
+}
 AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 LINE = "line"  # the supervisor's group of everything that needs PostgreSQL
 _WORKERS_SHARE = 0.6  # of the host's memory; the rest is PostgreSQL's, Airflow's and the page cache's
@@ -71,7 +79,7 @@ def _airflow(layout: Layout, component: str) -> Service:
 def _dask_scheduler(layout: Layout) -> Service:
     command = _tool("dask", "scheduler", "--host", LOOPBACK, "--port", str(layout.dask_port),
                     "--dashboard-address", f"{LOOPBACK}:{layout.settings.dask_dashboard_port}")  # fmt: skip
-    return Service(DASK_SCHEDULER, command, {}, layout.run)
+    return Service(DASK_SCHEDULER, command, _QUIET_DASK, layout.run)
 
 
 def worker_count(layout: Layout, host: Host) -> int:
@@ -100,7 +108,9 @@ def _dask_worker(layout: Layout, host: Host, index: int, count: int) -> Service:
                     "--preload", "tradu.cluster.preload",
                     "--name", f"{layout.identity[:4]}-{index}", "--memory-limit", str(memory_bytes),
                     "--local-directory", str(layout.home / "dask"))  # fmt: skip
-    environment = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    # no MALLOC_TRIM_THRESHOLD_ (Dask sets one): engines take and give back megabytes a sentence, and each return of them
+    # to the kernel costs page faults: a fifth of the worker's time
+    environment = {"MALLOC_ARENA_MAX": "2", **_QUIET_DASK}
     if host.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = str(index % host.gpus)
     return Service(f"dask-worker-{index}", command, environment, layout.run)
