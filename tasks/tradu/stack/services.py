@@ -108,8 +108,8 @@ def _dask_worker(layout: Layout, host: Host, index: int, count: int) -> Service:
                     "--preload", "tradu.cluster.preload",
                     "--name", f"{layout.identity[:4]}-{index}", "--memory-limit", str(memory_bytes),
                     "--local-directory", str(layout.home / "dask"))  # fmt: skip
-    # no MALLOC_TRIM_THRESHOLD_ (Dask sets one): engines take and give back megabytes a sentence, and each return of them
-    # to the kernel costs page faults: a fifth of the worker's time
+    # no MALLOC_TRIM_THRESHOLD_ (Dask sets one): engines take and give back megabytes a sentence, and each return to the
+    # kernel costs page faults: a fifth of the worker's time
     environment = {"MALLOC_ARENA_MAX": "2", **_QUIET_DASK}
     if host.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = str(index % host.gpus)
