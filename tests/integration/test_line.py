@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
@@ -81,6 +82,21 @@ def test_bad_documents_are_reported_and_the_rest_goes_on(the_line: Line) -> None
         assert why in documents[name].reason
     report = the_line.store.get(layout.report_key(UUID(job))).decode()
     assert all(name in report for name in ("corrupt.jsonl", "empty.md", "picture.png"))
+
+
+def test_names_that_no_output_could_have_are_reported(the_line: Line) -> None:
+    the_line.put(
+        {"good.txt": "The harbour was closed because of the storm.\n", "back\\slash.txt": "The pump is loud.\n"}
+    )
+    strange = os.fsencode(the_line.folder / "landing") + b"/caf\xe9.txt"
+    with open(strange, "wb") as stream:
+        stream.write(b"The coffee house is closed.\n")
+    job, state = the_line.run(source="en")
+    assert state == "PARTIAL"
+    ends = {path: (d.state, d.reason) for path, d in the_line.documents(job).items()}
+    assert ends["good.txt"][0] == "COMPLETED"
+    assert "rename it" in ends["back\\slash.txt"][1]
+    assert "not UTF-8" in ends["caf?.txt"][1]
 
 
 def test_a_language_without_a_model_is_quarantined_with_what_to_do(the_line: Line) -> None:

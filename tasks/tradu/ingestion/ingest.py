@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import uuid
@@ -13,7 +14,7 @@ from typing import BinaryIO
 from tradu.documents import codes, language
 from tradu.documents.model import FormatOptions
 from tradu.documents.registry import detect_format
-from tradu.errors import DataError
+from tradu.errors import DataError, RequestError, SystemicError
 from tradu.ingestion.sources import Source, expand
 from tradu.layout import raw_key
 from tradu.ledger.connection import Ledger
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 HEAD_BYTES = 64 * 1024
 SAMPLE_CHARS = 4_000
 COMMIT_EVERY = 100
+_STORE_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 MINIMUM_CONFIDENCE = 0.3
 """Below this, a language is a guess: the document is refused rather than translated from the wrong language."""
 
@@ -79,15 +81,22 @@ def _register(run: Callable[..., int], job: Job, arrival: Arrival) -> None:
 
 
 def take_in(source: Source, language_asked: str, options: FormatOptions, store: Store, settings: Settings) -> Arrival:
-    """Copy one file into the store under its checksum and look at what it is."""
+    """Copy one file into the store under its checksum and look at what it is.
+
+    Raises:
+        SystemicError: the store takes no more.
+    """
     try:
+        _check_name(source.path, store)
         document_id, size = _copy(source.uri, store, settings.max_document_bytes)
     except OSError as error:
-        unread = hashlib.sha256(f"unread:{source.uri}".encode()).hexdigest()
-        return Arrival(unread, source.path, source.uri, 0, error=f"can't be read: {error.strerror or error}")
+        if error.errno in _STORE_FULL:
+            raise SystemicError(
+                f"the store takes no more ({error.strerror}): make room and start the job again"
+            ) from error
+        return _not_taken(source, f"can't be read: {error.strerror or error}")
     except DataError as error:
-        unread = hashlib.sha256(f"unread:{source.uri}".encode()).hexdigest()
-        return Arrival(unread, source.path, source.uri, 0, error=str(error))
+        return _not_taken(source, str(error))
     name = found = confidence = problem = None
     try:
         if size == 0:
@@ -101,6 +110,24 @@ def take_in(source: Source, language_asked: str, options: FormatOptions, store: 
     except DataError as error:
         problem = str(error)
     return Arrival(document_id, source.path, source.uri, size, name, found, confidence, problem)
+
+
+def _check_name(path: str, store: Store) -> None:
+    """Refuse a name that the output could not have."""
+    try:
+        path.encode()
+        store.path(f"output/{path}")
+    except UnicodeEncodeError:
+        raise DataError("its name is not UTF-8: rename it") from None
+    except RequestError as error:
+        raise DataError(f"its name can't be that of an output ({error}): rename it") from None
+
+
+def _not_taken(source: Source, error: str) -> Arrival:
+    """A file of which there are no bytes: it is known by its URI instead."""
+    uri, path = (text.encode(errors="replace").decode() for text in (source.uri, source.path))
+    unread = hashlib.sha256(f"unread:{source.uri}".encode(errors="surrogateescape")).hexdigest()
+    return Arrival(unread, path, uri, 0, error=error)
 
 
 def _look(path: str, stream: BinaryIO, options: FormatOptions) -> tuple[str, str | None, float | None]:
