@@ -13,6 +13,7 @@ from tradu.cli.failures import Commands
 from tradu.cli.jobs import blocks, cancel, job, jobs
 from tradu.cli.models import models
 from tradu.cli.stack import register
+from tradu.cli.trace import trace
 from tradu.cli.translate import translate
 
 # Plain help: Rich's boxes cost as much time as everything else in --help
@@ -51,7 +52,7 @@ def tradu(
     """
 
 
-for _command in (translate, estimate, jobs, job, blocks, cancel, models, demo):
+for _command in (translate, estimate, jobs, job, blocks, trace, cancel, models, demo):
     app.command()(_command)
 register(app)
 

@@ -319,8 +319,12 @@ INSERT INTO known_segments (segment_key, result_id, row_number)
 SELECT k, %(result_id)s, n FROM unnest(%(keys)s::bytea[], %(rows)s::int[]) AS u (k, n) ORDER BY k
 ON CONFLICT (segment_key) DO UPDATE SET result_id = excluded.result_id, row_number = excluded.row_number;
 
--- history_of: what happened to a job, document or block.
-SELECT * FROM history WHERE job_id = %(job_id)s AND entity_id = %(entity_id)s ORDER BY at;
+-- history_of: what happened to a job, documents or blocks of it, in order.
+SELECT * FROM history WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s) ORDER BY at;
+
+-- find_block: a block by its id; the time that it shares with its job leads to its partition.
+SELECT k.*, d.paths[1] AS path FROM blocks k JOIN documents d USING (job_id, document_id)
+WHERE k.job_id BETWEEN %(low)s AND %(high)s AND k.block_id = %(block_id)s;
 
 -- job_of_run: the job that a DAG run works on.
 SELECT job_id FROM jobs WHERE run_id = %(run_id)s AND state = 'RUNNING';

@@ -66,7 +66,7 @@ def finish(ledger: Ledger, job: UUID, claims: list[Claim]) -> int:
 
 def history(ledger: Ledger, job: UUID, block: UUID) -> list[tuple[str, str]]:
     with ledger.transaction() as tx:
-        rows = tx.rows("history_of", HistoryRow, job_id=job, entity_id=str(block))
+        rows = tx.rows("history_of", HistoryRow, job_id=job, entity_ids=[str(block)])
     return [(r.from_state, r.to_state) for r in rows]
 
 
@@ -89,7 +89,7 @@ def test_the_life_of_a_block_is_written_step_by_step(ledger: Ledger) -> None:
     steps = ["", "PENDING", "CLAIMED", "PROCESSING", "VALIDATING", "COMPLETED"]
     assert history(ledger, job, claims[0].block_id) == list(pairwise(steps))
     with ledger.transaction() as tx:
-        (row, *_) = tx.rows("history_of", HistoryRow, job_id=job, entity_id=str(claims[0].block_id))
+        (row, *_) = tx.rows("history_of", HistoryRow, job_id=job, entity_ids=[str(claims[0].block_id)])
     assert (row.actor, row.request_id) == ("test", "r1")
 
 

@@ -158,7 +158,7 @@ def test_cancel_ends_the_job_and_keeps_what_is_done(line: Line, tradu: Tradu, ai
             "CANCELED": 2,
         }
         assert [d.state for d in tx.rows("documents", Document, job_id=job)] == ["CANCELED"]
-        last = tx.rows("history_of", HistoryRow, job_id=job, entity_id=str(job))[-1]
+        last = tx.rows("history_of", HistoryRow, job_id=job, entity_ids=[str(job)])[-1]
     assert (last.to_state, last.reason) == ("CANCELED", ledger_cancel.REASON)
     again = json.loads(tradu("cancel", str(job), "--json").stdout)
     assert (again["state"], again["blocks_canceled"], again["run_stopped"]) == ("CANCELED", 0, False)
@@ -211,3 +211,36 @@ def test_control_characters_of_names_do_not_reach_the_terminal(line: Line, tradu
     result = tradu("job", str(job))
     assert "\x1b" not in result.stdout
     assert "evil" in result.stdout
+
+
+def test_trace_tells_the_life_of_a_block(line: Line, tradu: Tradu) -> None:
+    job = line.whole()
+    block = json.loads(tradu("blocks", str(job), "--json").stdout)[0]["block_id"]
+    steps = json.loads(tradu("trace", block, "--json").stdout)
+    assert [s["to_state"] for s in steps if s["entity"] == "block"] == [
+        "PENDING",
+        "CLAIMED",
+        "PROCESSING",
+        "VALIDATING",
+        "COMPLETED",
+    ]
+    assert {s["entity"] for s in steps} == {"job", "document", "block"}
+    shown = tradu("trace", block).stdout
+    assert "VALIDATING" in shown
+    assert shown.index("ADMITTED") < shown.index("COMPLETED")
+
+
+def test_trace_of_a_document_by_path_or_checksum(line: Line, tradu: Tradu) -> None:
+    job = line.whole()
+    by_path = json.loads(tradu("trace", str(job), "--document", "docs/guide.md", "--json").stdout)
+    assert {s["entity"] for s in by_path} == {"job", "document"}
+    checksum = next(s["entity_id"] for s in by_path if s["entity"] == "document")
+    assert json.loads(tradu("trace", str(job), "--document", checksum[:8], "--json").stdout) == by_path
+
+
+@pytest.mark.parametrize("words", [("no-block",), ("01a20c42-db0e-8853-a027-47392d23d521",)])
+def test_trace_of_what_is_not_there_is_2(line: Line, tradu: Tradu, words: tuple[str, ...]) -> None:
+    line.whole()
+    result = tradu("trace", *words)
+    assert result.exit_code == 2
+    assert "tradu blocks" in result.stderr
