@@ -18,17 +18,6 @@ THINGS = (
     "laboratory",
     "office",
 )
-    "roof",
-    "entrance",
-    "archive",
-    "kitchen",
-    "garden",
-    "heating",
-    "staircase",
-    "workshop",
-    "laboratory",
-    "office",
-)
 EVENTS = (
     "was repaired during the winter",
     "was closed for several weeks",
