@@ -26,13 +26,15 @@ PRELOAD = "TRADU_PRELOAD"  # in the environment of the Airflow scheduler alone
 _THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _ONE_THREAD = dict.fromkeys(_THREADED, "1")
 
-LOCAL_SETTINGS = '''"""Made by `tradu up`: the scheduler imports in advance what the tasks it forks will need."""
+LOCAL_SETTINGS = '''"""Made by `tradu up`: the scheduler imports early what its workers need, and takes them along."""
 
 import os
 
 if os.environ.get("TRADU_PRELOAD"):
+    from tradu.stack.orphans import end_with_this_process as _end_with_this_process
     from tradu.stack.preload import preload as _preload
 
+    _end_with_this_process()
     _preload()
 '''
 
