@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from tradu.errors import SystemicError
 from tradu.settings import Settings
@@ -20,6 +19,7 @@ from tradu.stack.layout import Layout
 from tradu.stack.private import write_private
 from tradu.stack.services import AIRFLOW_COMPONENTS, LINE, POSTGRES, Service, services, supervisor_config, worker_count
 from tradu.stack.supervise import RUNNING, ProcessState, Supervisor
+from tradu.store import Store
 
 Progress = Callable[[str], None]
 STOP_SECONDS = 30
@@ -95,8 +95,7 @@ def up(settings: Settings, progress: Progress = lambda _: None) -> dict[str, flo
 def _prepare(layout: Layout, host: Host) -> tuple[list[Service], dict[str, str]]:
     for folder in (layout.home, layout.logs, layout.airflow_home, layout.home / "dask"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if Path(layout.settings.store.removeprefix("file://")).is_absolute():
-        Path(layout.settings.store.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+    Store(layout.settings.store).create()
     airflow_config.write(layout, host)
     listed = services(layout, host)
     return listed, airflow_config.environment(layout, os.environ)
