@@ -23,6 +23,11 @@ _QUIET_DASK = {
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__GIL__ENABLED": "False",
 }
+_DASK_TIMES = {
+    # A worker that is frozen keeps its connection: the scheduler waits for what it runs until it has not been heard of
+    # for this long, looked at as often. It hears of a well one twice a second; by default it would wait 5 to 10 min.
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "25s",
+}
 AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 LINE = "line"  # the supervisor's group of everything that needs PostgreSQL
 _WORKERS_SHARE = 0.6  # of the host's memory; the rest is PostgreSQL's, Airflow's and the page cache's
@@ -79,7 +84,7 @@ def _airflow(layout: Layout, component: str) -> Service:
 def _dask_scheduler(layout: Layout) -> Service:
     command = _tool("dask", "scheduler", "--host", LOOPBACK, "--port", str(layout.dask_port),
                     "--dashboard-address", f"{LOOPBACK}:{layout.settings.dask_dashboard_port}")  # fmt: skip
-    return Service(DASK_SCHEDULER, command, _QUIET_DASK, layout.run)
+    return Service(DASK_SCHEDULER, command, _QUIET_DASK | _DASK_TIMES, layout.run)
 
 
 def worker_count(layout: Layout, host: Host) -> int:
