@@ -86,10 +86,12 @@ def options(layout: Layout, host: Host) -> dict[str, dict[str, str]]:
         # The defaults find a dead task or scheduler after five minutes: on one machine a lost process is lost
         # at once, and 60 s leave room for a busy one.
         "scheduler": {
+            "scheduler_health_check_threshold": "15",
             "task_instance_heartbeat_timeout": "60",
-            "orphaned_tasks_check_interval": "30",
+            "orphaned_tasks_check_interval": "10",
             "task_queued_timeout": "300",
         },
+        "triggerer": {"triggerer_health_check_threshold": "15"},
         "workers": {"execution_api_timeout": "30"},
         "dag_processor": {"refresh_interval": "10", "parsing_processes": "1"},
         "usage_data_collection": {"enabled": "False"},
