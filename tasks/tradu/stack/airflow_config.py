@@ -62,7 +62,7 @@ def options(layout: Layout, host: Host) -> dict[str, dict[str, str]]:
             "plugins_folder": str(plugins_folder()),
             "load_examples": "False",
             "executor": "LocalExecutor",
-            "parallelism": str(parallelism(host)),
+            "parallelism": str(parallelism(host, layout.settings.airflow_schedulers)),
             "dags_are_paused_at_creation": "False",
             "default_task_retry_delay": "10",
             "killed_task_cleanup_time": "10",
@@ -98,9 +98,11 @@ def options(layout: Layout, host: Host) -> dict[str, dict[str, str]]:
     }
 
 
-def parallelism(host: Host) -> int:
-    """Airflow tasks at once: they wait on Dask more than they compute, and each pre-forked slot costs memory."""
-    return min(2 * host.cores + 2, 32)
+def parallelism(host: Host, schedulers: int = 1) -> int:
+    """Airflow tasks at once of one scheduler: they wait on Dask more than they compute, and each pre-forked slot costs
+    memory.
+    """
+    return max(2, -(-min(2 * host.cores + 2, 32) // schedulers))
 
 
 def passwords_file(layout: Layout) -> Path:

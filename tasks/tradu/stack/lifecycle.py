@@ -17,7 +17,16 @@ from tradu.stack import airflow_config, databases, health, ports, postgres, proc
 from tradu.stack.host import Host, this_host
 from tradu.stack.layout import Layout
 from tradu.stack.private import write_private
-from tradu.stack.services import AIRFLOW_COMPONENTS, LINE, POSTGRES, Service, services, supervisor_config, worker_count
+from tradu.stack.services import (
+    AIRFLOW_COMPONENTS,
+    LINE,
+    POSTGRES,
+    Service,
+    airflow_schedulers,
+    services,
+    supervisor_config,
+    worker_count,
+)
 from tradu.stack.supervise import RUNNING, ProcessState, Supervisor
 from tradu.store import Store
 
@@ -175,6 +184,10 @@ def _healths(layout: Layout, host: Host, states: list[ProcessState]) -> dict[str
     running = {state.name: time.time() - state.uptime_seconds for state in states if state.state == RUNNING}
     found = dict.fromkeys((f"airflow-{component}" for component in AIRFLOW_COMPONENTS), False)
     found |= {n: well and n in running for n, well in health.airflow_health(layout, running).items()}
+    schedulers = airflow_schedulers(layout)
+    if len(schedulers) > 1:
+        begun = {name: running[name] for name in schedulers if name in running}
+        found |= dict.fromkeys(schedulers, False) | health.scheduler_health(layout, begun)
     if layout.runs_dask_scheduler:
         workers = health.dashboard_workers(layout)
         found["dask-scheduler"] = workers is not None
