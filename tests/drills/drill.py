@@ -87,6 +87,16 @@ class Drill:
         found = self.airflow.rows(eyes.TASK, run=self.run_id, task=task, index=index)
         return found[0] if found else (None, 0, None)
 
+    def running_task(self, task: str, index: int = -1) -> tuple[str, int, int] | None:
+        """The same of a task instance that runs in a process of its own just now."""
+        state, attempt, pid = self.task(task, index)
+        return (state, attempt, pid) if state == "running" and pid else None
+
+    @property
+    def last_harm(self) -> datetime:
+        """When the harm was done."""
+        return self._harms[-1]
+
     def held_by(self, holder: str) -> list[str]:
         """Blocks of the job that a worker holds."""
         return [str(b) for (b,) in self.ledger.rows(eyes.HELD_BY, job=self.job, holder=holder)]
@@ -100,14 +110,15 @@ class Drill:
         """Wait for the end of the job without touching anything, and prove that it is right."""
         assert self._harms, "nothing was done to it"
         self.measured = Measured(self.name, what, reference.seconds, reference.blocks, self._shares)
-        self._wait_for_end()
+        self.wait_for_end()
         self._measure(self.measured)
         self._nothing_is_lost(reference)
         self._stack_is_well()
         self.measured.passed = True
         return self.measured
 
-    def _wait_for_end(self) -> None:
+    def wait_for_end(self) -> None:
+        """Wait until the job and its DAG run have ended well."""
         state = "SELECT state FROM jobs WHERE job_id = %(job)s AND finished_at IS NOT NULL"
         ended = soon("the job to end", lambda: self.ledger.value(state, job=self.job), JOB_SECONDS)
         why = self.ledger.value("SELECT reason FROM jobs WHERE job_id = %(job)s", job=self.job)
@@ -168,7 +179,7 @@ def undisturbed(stack: Stack, documents: Mapping[str, str], name: str) -> Undist
     """Run a document set to its end with nothing in its way."""
     drill = Drill(stack, name, documents, seed=0)
     drill.start()
-    drill._wait_for_end()
+    drill.wait_for_end()
     finished = drill.ledger.value("SELECT finished_at FROM jobs WHERE job_id = %(job)s", job=drill.job)
     claims = """SELECT extract(epoch FROM max(at) FILTER (WHERE to_state = 'VALIDATING')
                                     - min(at) FILTER (WHERE to_state = 'CLAIMED'))
