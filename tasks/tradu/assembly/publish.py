@@ -11,6 +11,7 @@ from typing import Any
 
 from tradu import __version__, layout
 from tradu.assembly.read import placed_blocks
+from tradu.errors import SystemicError
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.rows import BlockCount, Document, ErrorCount, Job, Output, Total
 from tradu.ledger.states import BlockState, DocumentState, JobState
@@ -93,13 +94,21 @@ def _end_document(tx: Transaction, job: Job, document: Document, state: str, rea
 
 
 def _deliver(job: Job, output: Output, store: Store) -> None:
-    """Copy a staged document to each of its paths; one that was delivered by an earlier run stays."""
+    """Copy a staged document to each of its paths; one that was delivered by an earlier run stays.
+
+    Raises:
+        SystemicError: it is neither staged nor delivered: the store is away, or has lost it.
+    """
     staging = layout.staging_key(job.job_id, output.target, output.document_id)
+    targets = [layout.output_key(job.job_id, output.target, path) for path in output.paths]
     if not store.exists(staging):
+        missing = [key for key in targets if not store.exists(key)]
+        if missing:
+            raise SystemicError(f"the store at {store.uri} has neither {staging} nor {missing[0]}")
         return
-    for path in output.paths:
+    for target in targets:
         with store.reading(staging) as source:
-            store.copy_in(source, layout.output_key(job.job_id, output.target, path))
+            store.copy_in(source, target)
     store.remove(staging)
 
 
