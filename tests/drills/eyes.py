@@ -76,6 +76,11 @@ SELECT count(*) FILTER (WHERE state IN ('VALIDATING', 'COMPLETED')) / greatest(1
 FROM blocks WHERE job_id = %(job)s
 """
 UNDER_LEASE = "SELECT token FROM stage_leases WHERE job_id = %(job)s AND stage = %(stage)s AND lease_until > now()"
+LEASE = "SELECT token, lease_until FROM stage_leases WHERE job_id = %(job)s AND stage = %(stage)s"
+AFTER_STAGE = """
+SELECT 1 FROM stage_leases WHERE job_id = %(job)s AND stage = ANY(%(later)s)
+UNION ALL SELECT 1 FROM jobs WHERE job_id = %(job)s AND finished_at IS NOT NULL
+"""
 CLAIMED = "SELECT block_id FROM blocks WHERE job_id = %(job)s AND state = 'CLAIMED' AND lease_until > now() LIMIT 1"
 HELD_BY = """
 SELECT block_id FROM blocks

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from drills import harm
-from drills.drill import Begin, Undisturbed
+from drills.drill import STAGES, Begin, Drill, Undisturbed
 from drills.prose import LONG, MANY
-from drills.test_stages import STAGES, in_every_stage
+from drills.test_stages import in_every_stage
 from fixtures.stack import Stack
 
 AWAY_SECONDS = 20.0
@@ -38,18 +38,19 @@ def test_the_store_goes_away(drilled: Stack, long_run: Undisturbed, begin: Begin
 
 
 def test_the_store_goes_away_in_every_stage(drilled: Stack, many_run: Undisturbed, begin: Begin) -> None:
-    drill = begin(drilled, "store away in every stage", MANY)
     store = Path(drilled.line.store.root)
 
-    def strike(_: str) -> None:
+    def strike(_drill: Drill, _target: int) -> None:
         hidden = store.with_name("away")
         store.rename(hidden)
         time.sleep(SHORTLY_SECONDS)  # how long it is away
         assert not store.exists(), "somebody made an empty store where the real one was"
         hidden.rename(store)
 
-    in_every_stage(drill, strike)
-    drill.finish(f"store away for {SHORTLY_SECONDS:.0f} s in each of {len(STAGES)} stages", many_run)
+    def prove(drill: Drill, _hit: list[str]) -> None:
+        drill.finish(f"store away for {SHORTLY_SECONDS:.0f} s in each of {len(STAGES)} stages", many_run)
+
+    in_every_stage(lambda: begin(drilled, "store away in every stage", MANY), lambda *_: 1, strike, prove)
 
 
 def test_the_disk_is_full(drilled: Stack, long_run: Undisturbed, begin: Begin, volume: tuple[Path, bool]) -> None:
