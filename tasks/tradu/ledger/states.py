@@ -54,6 +54,7 @@ JOB_TRANSITIONS: dict[str, tuple[JobState, ...]] = {
     J.RUNNING: (J.COMPLETED, J.PARTIAL, J.ERROR, J.CANCELED),
     J.PARTIAL: (J.RUNNING,),
     J.ERROR: (J.RUNNING,),
+    J.COMPLETED: (J.RUNNING,),
 }
 
 _DOCUMENT_ENDS = (D.COMPLETED, D.PARTIAL, D.ERROR, D.CANCELED)
@@ -65,6 +66,7 @@ DOCUMENT_TRANSITIONS: dict[str, tuple[DocumentState, ...]] = {
     D.ASSEMBLING: _DOCUMENT_ENDS,
     D.PARTIAL: (D.TRANSLATING,),
     D.ERROR: (D.TRANSLATING,),
+    D.COMPLETED: (D.TRANSLATING,),
 }
 
 BLOCK_TRANSITIONS: dict[str, tuple[BlockState, ...]] = {
