@@ -62,6 +62,12 @@ class Settings(BaseSettings):
         description="Dask workers that `tradu up` starts on this machine. Unset: one per core (per GPU with dask-cuda).",
     )
 
+    airflow_schedulers: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="Airflow schedulers that `tradu up` starts, each with its share of the task slots. With two, runs go on at once when one dies.",
+    )
     api_url: str = Field("http://127.0.0.1:8080", description="Address of the Airflow API server.")
     api_user: str = Field("admin", description="User name for the Airflow API.")
     api_password: SecretStr | None = Field(

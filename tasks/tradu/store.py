@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -129,6 +130,11 @@ class Store:
         self.path(key)
         return f"{self.uri}/{key}"
 
+    def create(self) -> None:
+        """Make the folder of a local store where it is missing: for setting up, not for working."""
+        if self._local:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+
     def is_there(self) -> bool:
         """Whether the store itself can be reached."""
         try:
@@ -178,7 +184,7 @@ class Store:
             stream.close()
             return
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(target.parent)
         # a fixed-length name of its own: the object's may already be as long as the filesystem allows
         temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
         try:
@@ -190,6 +196,18 @@ class Store:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder inside the store, but never the store: where it is away (a disk that is not mounted), what is
+        written in its place would be lost when it is back.
+
+        Raises:
+            FileNotFoundError: the store is away.
+        """
+        root = Path(self.root)
+        if not root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the store is away", str(root))
+        folder.mkdir(parents=True, exist_ok=True)
 
     def put(self, key: str, data: bytes) -> StoredObject:
         """Write a small object whole."""
@@ -233,7 +251,7 @@ class Store:
     def move(self, source: str, target: str) -> None:
         """Rename an object, replacing the target; atomic on local files, a copy and a delete on S3."""
         if self._local:
-            Path(self.path(target)).parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(Path(self.path(target)).parent)
             Path(self.path(source)).replace(self.path(target))
         else:
             self.fs.copy(self.path(source), self.path(target))

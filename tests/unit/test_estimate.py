@@ -49,6 +49,7 @@ def _document(path: str) -> Document:
 
 def test_the_counts_are_those_of_partition(report: Path, settings: Settings, tmp_path: Path) -> None:
     store, document = Store((tmp_path / "store").as_uri()), _document("report.txt")
+    store.create()
     store.put(f"raw/ab/{document.document_id}", report.read_bytes())
     made = list(document_blocks(document, store, FormatOptions(), settings.max_block_chars))
     counted = count(report, "report.txt", "auto", FormatOptions(), settings)
