@@ -144,13 +144,14 @@ WITH spent AS (
 INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
 SELECT job_id, 'block', block_id, error_class, reason FROM spent RETURNING entity_id;
 
--- release: blocks go back untouched: the fault was not theirs, and their budget is not spent.
+-- release: blocks go back untouched: the fault was not theirs, and their budget is not spent. Here and below, LATERAL
+-- makes PostgreSQL look each block up by its key, in order. As a join, with no or old statistics, it reads the whole job.
 UPDATE blocks SET state = 'PENDING', lease_until = NULL, attempt = blocks.attempt - 1, reason = %(reason)s, updated_at = now()
 FROM (
-    SELECT k.job_id, k.block_id FROM blocks k
-    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS r (id, held) ON k.block_id = r.id
-    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
-    ORDER BY k.block_id FOR UPDATE OF k
+    SELECT k.job_id, k.block_id
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+    LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
+             AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -190,12 +191,12 @@ UPDATE blocks SET state = 'VALIDATING', lease_until = NULL, processing_at = %(pr
        result = %(result)s, models = string_to_array(nullif(r.models, ''), ','), tier = r.tier, score = r.score, seconds = r.seconds,
        cost = coalesce(blocks.cost, 0) + r.cost, error_class = NULL, reason = NULL, updated_at = now()
 FROM (
-    SELECT k.job_id, k.block_id, r.* FROM blocks k
-    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[], %(scores)s::real[],
-                %(seconds)s::real[], %(costs)s::float8[]) AS r (id, held, models, tier, score, seconds, cost)
-      ON k.block_id = r.id
-    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
-    ORDER BY k.block_id FOR UPDATE OF k
+    SELECT k.job_id, k.block_id, r.*
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[],
+                               %(scores)s::real[], %(seconds)s::real[], %(costs)s::float8[])
+          AS u (id, held, models, tier, score, seconds, cost) ORDER BY id) AS r,
+    LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
+             AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -204,10 +205,10 @@ RETURNING blocks.block_id;
 UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now(),
        not_before = now() + make_interval(secs => %(wait_seconds)s)
 FROM (
-    SELECT k.job_id, k.block_id FROM blocks k
-    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS r (id, held) ON k.block_id = r.id
-    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
-    ORDER BY k.block_id FOR UPDATE OF k
+    SELECT k.job_id, k.block_id
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+    LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
+             AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -216,10 +217,10 @@ RETURNING blocks.block_id;
 WITH refused AS (
     UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = %(error_class)s, reason = r.reason, updated_at = now()
     FROM (
-        SELECT k.job_id, k.block_id, r.reason FROM blocks k
-        JOIN unnest(%(block_ids)s::uuid[], %(reasons)s::text[]) AS r (id, reason) ON k.block_id = r.id
-        WHERE k.job_id = %(job_id)s AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
-        ORDER BY k.block_id FOR UPDATE OF k
+        SELECT k.job_id, k.block_id, r.reason
+        FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(reasons)s::text[]) AS u (id, reason) ORDER BY id) AS r,
+        LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id
+                 AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING') FOR UPDATE) AS k
     ) AS r
     WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
     RETURNING blocks.job_id, blocks.block_id, blocks.error_class, blocks.reason, blocks.score, blocks.models
