@@ -133,13 +133,18 @@ FROM (
 WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id
 RETURNING blocks.block_id, blocks.document_id, blocks.number, blocks.token, blocks.attempt;
 
--- close_exhausted: blocks of a batch whose budget is spent go to quarantine.
+-- close_exhausted: blocks of a batch whose budget is spent go to quarantine; one that somebody is just moving is left.
 WITH spent AS (
     UPDATE blocks SET state = 'ERROR', error_class = coalesce(error_class, 'transient'),
            reason = coalesce(reason, 'the worker was lost ' || attempt || ' times'), lease_until = NULL, updated_at = now()
-    WHERE job_id = %(job_id)s AND batch = %(batch)s AND attempt >= %(max_attempts)s
-      AND (state = 'PENDING' OR (state IN ('CLAIMED', 'PROCESSING') AND lease_until < now()))
-    RETURNING job_id, block_id, error_class, reason
+    FROM (
+        SELECT job_id, block_id FROM blocks
+        WHERE job_id = %(job_id)s AND batch = %(batch)s AND attempt >= %(max_attempts)s
+          AND (state = 'PENDING' OR (state IN ('CLAIMED', 'PROCESSING') AND lease_until < now()))
+        ORDER BY block_id FOR UPDATE SKIP LOCKED
+    ) AS spent
+    WHERE blocks.job_id = spent.job_id AND blocks.block_id = spent.block_id
+    RETURNING blocks.job_id, blocks.block_id, error_class, reason
 )
 INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
 SELECT job_id, 'block', block_id, error_class, reason FROM spent RETURNING entity_id;
@@ -156,9 +161,15 @@ FROM (
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
 
--- extend: leases that a living worker holds; a token that is no longer current extends nothing.
+-- extend: leases that a living worker holds; a token that is no longer current extends nothing. It waits for no lock: a
+-- block that is locked is being committed.
 UPDATE blocks SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
-WHERE job_id = %(job_id)s AND batch = %(batch)s AND token = ANY(%(tokens)s) AND state IN ('CLAIMED', 'PROCESSING');
+FROM (
+    SELECT job_id, block_id FROM blocks
+    WHERE job_id = %(job_id)s AND batch = %(batch)s AND token = ANY(%(tokens)s) AND state IN ('CLAIMED', 'PROCESSING')
+    ORDER BY block_id FOR UPDATE SKIP LOCKED
+) AS held
+WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id;
 
 -- see_instance: a process says that it lives.
 INSERT INTO instances (instance_id, kind) VALUES (%(instance_id)s, %(kind)s)
@@ -231,7 +242,12 @@ RETURNING entity_id;
 
 -- quarantine_blocks_of: the open blocks of a document that ended in ERROR.
 UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = 'data', reason = %(reason)s, updated_at = now()
-WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING');
+FROM (
+    SELECT job_id, block_id FROM blocks
+    WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
+    ORDER BY block_id FOR UPDATE
+) AS opened
+WHERE blocks.job_id = opened.job_id AND blocks.block_id = opened.block_id;
 
 -- quarantine_document: a document's dead letter.
 INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
@@ -248,7 +264,12 @@ RETURNING blocks.block_id;
 
 -- retry_blocks: quarantined blocks of a job get a new budget (a person asked: the job was started again).
 UPDATE blocks SET state = 'PENDING', attempt = 0, reason = NULL, error_class = NULL, updated_at = now()
-WHERE job_id = %(job_id)s AND state = 'ERROR' AND batch IS NOT NULL RETURNING block_id;
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND state = 'ERROR' AND batch IS NOT NULL
+    ORDER BY block_id FOR UPDATE
+) AS refused
+WHERE blocks.job_id = refused.job_id AND blocks.block_id = refused.block_id
+RETURNING blocks.block_id;
 
 -- retry_documents: documents of a job that is started again, where they have blocks to work on.
 UPDATE documents SET state = 'TRANSLATING', reason = NULL, updated_at = now()
@@ -256,7 +277,12 @@ WHERE job_id = %(job_id)s AND state IN ('PARTIAL', 'ERROR') AND segments > 0;
 
 -- cancel_blocks: open blocks of a job.
 UPDATE blocks SET state = 'CANCELED', lease_until = NULL, updated_at = now()
-WHERE job_id = %(job_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING') RETURNING block_id;
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
+    ORDER BY block_id FOR UPDATE
+) AS opened
+WHERE blocks.job_id = opened.job_id AND blocks.block_id = opened.block_id
+RETURNING blocks.block_id;
 
 -- cancel_documents: documents of a job that have not ended.
 UPDATE documents SET state = 'CANCELED', updated_at = now()
