@@ -133,38 +133,56 @@ FROM (
 WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id
 RETURNING blocks.block_id, blocks.document_id, blocks.number, blocks.token, blocks.attempt, blocks.profile;
 
--- close_exhausted: blocks of a batch whose budget is spent go to quarantine.
+-- close_exhausted: blocks of a batch whose budget is spent go to quarantine; one that somebody is just moving is left.
 WITH spent AS (
     UPDATE blocks SET state = 'ERROR', error_class = coalesce(error_class, 'transient'),
            reason = coalesce(reason, 'the worker was lost ' || attempt || ' times'), lease_until = NULL, updated_at = now()
-    WHERE job_id = %(job_id)s AND batch = %(batch)s AND attempt >= %(max_attempts)s
-      AND (state = 'PENDING' OR (state IN ('CLAIMED', 'PROCESSING') AND lease_until < now()))
-    RETURNING job_id, block_id, error_class, reason
+    FROM (
+        SELECT job_id, block_id FROM blocks
+        WHERE job_id = %(job_id)s AND batch = %(batch)s AND attempt >= %(max_attempts)s
+          AND (state = 'PENDING' OR (state IN ('CLAIMED', 'PROCESSING') AND lease_until < now()))
+        ORDER BY block_id FOR UPDATE SKIP LOCKED
+    ) AS spent
+    WHERE blocks.job_id = spent.job_id AND blocks.block_id = spent.block_id
+    RETURNING blocks.job_id, blocks.block_id, error_class, reason
 )
 INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
 SELECT job_id, 'block', block_id, error_class, reason FROM spent RETURNING entity_id;
 
--- release: blocks go back untouched, to rest a while: the fault was not theirs, and their budget is not spent.
+-- release: blocks go back untouched, to rest a while: the fault was not theirs, and their budget is not spent. Here and
+-- below, LATERAL makes PostgreSQL look each block up by its key, in order. As a join, with no or old statistics, it reads
+-- the whole job.
 UPDATE blocks SET state = 'PENDING', lease_until = NULL, attempt = blocks.attempt - 1, reason = %(reason)s, updated_at = now(),
        not_before = now() + make_interval(secs => %(wait_seconds)s)
 FROM (
-    SELECT k.job_id, k.block_id FROM blocks k
-    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS r (id, held) ON k.block_id = r.id
-    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
-    ORDER BY k.block_id FOR UPDATE OF k
+    SELECT k.job_id, k.block_id
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+    LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
+             AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
 
 -- rest_batch: blocks of a batch wait until the next trial of the circuits that are open.
-UPDATE blocks SET not_before = c.retry_at FROM (
-    SELECT max(retry_at) AS retry_at FROM circuits WHERE opened_at IS NOT NULL AND name = ANY(%(names)s)
-) AS c
-WHERE job_id = %(job_id)s AND batch = %(batch)s AND state = 'PENDING' AND coalesce(not_before < c.retry_at, true);
+UPDATE blocks SET not_before = free.retry_at
+FROM (
+    SELECT k.job_id, k.block_id, c.retry_at FROM blocks k, (
+        SELECT max(retry_at) AS retry_at FROM circuits WHERE opened_at IS NOT NULL AND name = ANY(%(names)s)
+    ) AS c
+    WHERE k.job_id = %(job_id)s AND k.batch = %(batch)s AND k.state = 'PENDING' AND coalesce(k.not_before < c.retry_at, true)
+    ORDER BY k.block_id FOR UPDATE OF k SKIP LOCKED
+) AS free
+WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id;
 
--- extend: leases that a living worker holds; a token that is no longer current extends nothing.
+-- extend: leases that a living worker holds; a token that is no longer current extends nothing. It waits for no lock: a
+-- block that is locked is being committed.
 UPDATE blocks SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
-WHERE job_id = %(job_id)s AND batch = %(batch)s AND token = ANY(%(tokens)s) AND state IN ('CLAIMED', 'PROCESSING');
+FROM (
+    SELECT job_id, block_id FROM blocks
+    WHERE job_id = %(job_id)s AND batch = %(batch)s AND token = ANY(%(tokens)s) AND state IN ('CLAIMED', 'PROCESSING')
+    ORDER BY block_id FOR UPDATE SKIP LOCKED
+) AS held
+WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id;
 
 -- see_instance: a process says that it lives.
 INSERT INTO instances (instance_id, kind) VALUES (%(instance_id)s, %(kind)s)
@@ -203,12 +221,12 @@ UPDATE blocks SET state = 'VALIDATING', lease_until = NULL, processing_at = %(pr
        result = %(result)s, models = string_to_array(nullif(r.models, ''), ','), tier = r.tier, score = r.score, seconds = r.seconds,
        cost = coalesce(blocks.cost, 0) + r.cost, error_class = NULL, reason = NULL, updated_at = now()
 FROM (
-    SELECT k.job_id, k.block_id, r.* FROM blocks k
-    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[], %(scores)s::real[],
-                %(seconds)s::real[], %(costs)s::float8[]) AS r (id, held, models, tier, score, seconds, cost)
-      ON k.block_id = r.id
-    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
-    ORDER BY k.block_id FOR UPDATE OF k
+    SELECT k.job_id, k.block_id, r.*
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[],
+                               %(scores)s::real[], %(seconds)s::real[], %(costs)s::float8[])
+          AS u (id, held, models, tier, score, seconds, cost) ORDER BY id) AS r,
+    LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
+             AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -217,10 +235,10 @@ RETURNING blocks.block_id;
 UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now(),
        not_before = now() + make_interval(secs => %(wait_seconds)s)
 FROM (
-    SELECT k.job_id, k.block_id FROM blocks k
-    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS r (id, held) ON k.block_id = r.id
-    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
-    ORDER BY k.block_id FOR UPDATE OF k
+    SELECT k.job_id, k.block_id
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+    LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
+             AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -229,10 +247,10 @@ RETURNING blocks.block_id;
 WITH refused AS (
     UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = %(error_class)s, reason = r.reason, updated_at = now()
     FROM (
-        SELECT k.job_id, k.block_id, r.reason FROM blocks k
-        JOIN unnest(%(block_ids)s::uuid[], %(reasons)s::text[]) AS r (id, reason) ON k.block_id = r.id
-        WHERE k.job_id = %(job_id)s AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
-        ORDER BY k.block_id FOR UPDATE OF k
+        SELECT k.job_id, k.block_id, r.reason
+        FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(reasons)s::text[]) AS u (id, reason) ORDER BY id) AS r,
+        LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id
+                 AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING') FOR UPDATE) AS k
     ) AS r
     WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
     RETURNING blocks.job_id, blocks.block_id, blocks.error_class, blocks.reason, blocks.score, blocks.models
@@ -243,7 +261,12 @@ RETURNING entity_id;
 
 -- quarantine_blocks_of: the open blocks of a document that ended in ERROR.
 UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = 'data', reason = %(reason)s, updated_at = now()
-WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING');
+FROM (
+    SELECT job_id, block_id FROM blocks
+    WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
+    ORDER BY block_id FOR UPDATE
+) AS opened
+WHERE blocks.job_id = opened.job_id AND blocks.block_id = opened.block_id;
 
 -- quarantine_document: a document's dead letter.
 INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
@@ -260,7 +283,12 @@ RETURNING blocks.block_id;
 
 -- retry_blocks: quarantined blocks of a job get a new budget (a person asked: the job was started again).
 UPDATE blocks SET state = 'PENDING', attempt = 0, reason = NULL, error_class = NULL, not_before = NULL, updated_at = now()
-WHERE job_id = %(job_id)s AND state = 'ERROR' AND batch IS NOT NULL RETURNING block_id;
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND state = 'ERROR' AND batch IS NOT NULL
+    ORDER BY block_id FOR UPDATE
+) AS refused
+WHERE blocks.job_id = refused.job_id AND blocks.block_id = refused.block_id
+RETURNING blocks.block_id;
 
 -- retry_documents: documents of a job that is started again, where they have blocks to work on.
 UPDATE documents SET state = 'TRANSLATING', reason = NULL, updated_at = now()
@@ -268,7 +296,12 @@ WHERE job_id = %(job_id)s AND state IN ('PARTIAL', 'ERROR') AND segments > 0;
 
 -- cancel_blocks: open blocks of a job.
 UPDATE blocks SET state = 'CANCELED', lease_until = NULL, updated_at = now()
-WHERE job_id = %(job_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING') RETURNING block_id;
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
+    ORDER BY block_id FOR UPDATE
+) AS opened
+WHERE blocks.job_id = opened.job_id AND blocks.block_id = opened.block_id
+RETURNING blocks.block_id;
 
 -- cancel_documents: documents of a job that have not ended.
 UPDATE documents SET state = 'CANCELED', updated_at = now()
@@ -403,7 +436,12 @@ SELECT job_id FROM jobs WHERE job_id = ANY(%(job_ids)s);
 
 -- redo_blocks: blocks whose translation is lost are translated again.
 UPDATE blocks SET state = 'PENDING', result = NULL, attempt = 0, reason = %(reason)s, not_before = NULL, updated_at = now()
-WHERE job_id = %(job_id)s AND result = ANY(%(results)s) AND state IN ('COMPLETED', 'VALIDATING') RETURNING block_id;
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND result = ANY(%(results)s) AND state IN ('COMPLETED', 'VALIDATING')
+    ORDER BY block_id FOR UPDATE
+) AS own
+WHERE blocks.job_id = own.job_id AND blocks.block_id = own.block_id
+RETURNING blocks.block_id;
 
 -- reopen_documents: documents of these blocks go back to translating.
 UPDATE documents SET state = 'TRANSLATING', reason = NULL, updated_at = now()
@@ -429,12 +467,22 @@ WHERE job_id = %(job_id)s AND entity_id = %(entity_id)s ORDER BY at;
 
 -- retry_quarantined: these blocks get a new budget, under another profile where one is given.
 UPDATE blocks SET state = 'PENDING', attempt = 0, reason = NULL, error_class = NULL, not_before = NULL,
-       profile = coalesce(%(profile)s, profile), updated_at = now()
-WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s) AND state = 'ERROR' AND batch IS NOT NULL RETURNING block_id;
+       profile = coalesce(%(profile)s, blocks.profile), updated_at = now()
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s) AND state = 'ERROR' AND batch IS NOT NULL
+    ORDER BY block_id FOR UPDATE
+) AS own
+WHERE blocks.job_id = own.job_id AND blocks.block_id = own.block_id
+RETURNING blocks.block_id;
 
 -- release_quarantined: these blocks stand as they are: with their last translation, or with their source.
 UPDATE blocks SET state = 'COMPLETED', reason = %(reason)s, updated_at = now()
-WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s) AND state = 'ERROR' RETURNING block_id;
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s) AND state = 'ERROR'
+    ORDER BY block_id FOR UPDATE
+) AS own
+WHERE blocks.job_id = own.job_id AND blocks.block_id = own.block_id
+RETURNING blocks.block_id;
 
 -- decide_letters: what a person decided on the letters of these blocks.
 UPDATE dead_letters SET decision = %(decision)s, decided_by = %(by)s, decided_at = now()
@@ -459,7 +507,12 @@ SELECT decision, decided_by FROM decisions WHERE job_id = %(job_id)s AND gate = 
 -- retry_judged: blocks that a gate is about to refuse get a better profile instead.
 UPDATE blocks SET state = 'PENDING', attempt = 0, profile = %(profile)s, not_before = NULL, updated_at = now(),
        reason = %(reason)s
-WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s) AND state = 'VALIDATING' RETURNING block_id;
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s) AND state = 'VALIDATING'
+    ORDER BY block_id FOR UPDATE
+) AS own
+WHERE blocks.job_id = own.job_id AND blocks.block_id = own.block_id
+RETURNING blocks.block_id;
 
 -- expire_blocks: blocks that a lost worker held for long go back, a backstop: claims take expired leases by themselves.
 UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = 'transient',
@@ -500,9 +553,14 @@ DELETE FROM instances WHERE lost_at < now() - interval '7 days';
 
 -- free_leases_of: what lost instances held is free at once.
 UPDATE blocks SET lease_until = now() - interval '1 millisecond'
-WHERE state IN ('CLAIMED', 'PROCESSING') AND lease_until > now() AND claimed_by = ANY(%(instances)s)
-  AND job_id IN (SELECT job_id FROM jobs WHERE state = 'RUNNING')
-RETURNING job_id, block_id;
+FROM (
+    SELECT k.job_id, k.block_id FROM blocks k JOIN jobs j USING (job_id)
+    WHERE k.state IN ('CLAIMED', 'PROCESSING') AND k.lease_until > now() AND k.claimed_by = ANY(%(instances)s)
+      AND j.state = 'RUNNING'
+    ORDER BY k.job_id, k.block_id FOR UPDATE OF k SKIP LOCKED
+) AS held
+WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id
+RETURNING blocks.job_id, blocks.block_id;
 
 -- free_stages_of: stages that lost instances held are free at once.
 UPDATE stage_leases SET lease_until = now() WHERE holder = ANY(%(instances)s) AND lease_until > now() RETURNING job_id, stage;
