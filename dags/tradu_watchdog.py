@@ -35,7 +35,7 @@ def tradu_watchdog() -> None:
 
         return measure(watchdog.look())
 
-    @task(retries=0, on_failure_callback=alert)
+    @task(on_failure_callback=alert)
     def tell(_looked: dict[str, int]) -> None:
         """Fail where a person is needed, with what for."""
         from tradu import watchdog

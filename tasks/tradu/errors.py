@@ -60,6 +60,10 @@ class SystemicError(TraduError):
     """The ledger, the store or the cluster can't be reached: start it (`tradu doctor` says what is wrong)."""
 
 
+class StoreError(SystemicError):
+    """The store can't be reached, or takes nothing: `tradu doctor` says what is wrong."""
+
+
 class LedgerRewoundError(SystemicError):
     """The ledger is older than the store: nothing is claimed or delivered until a person says `tradu ledger accept`."""
 

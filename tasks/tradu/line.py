@@ -15,7 +15,7 @@ from tradu.ledger import decisions, jobs, objects, rewind
 from tradu.ledger.connection import Ledger, get_ledger, instance_id
 from tradu.ledger.leases import stage_lease
 from tradu.ledger.rows import Document, Job
-from tradu.ledger.states import JobState
+from tradu.ledger.states import Decision, JobState
 from tradu.settings import Settings, get_settings
 from tradu.store import Store
 
@@ -222,11 +222,11 @@ def decide(job_id: str, decision: str, by: str) -> dict[str, Any] | None:
     job, ledger = jobs.find(UUID(job_id), get_ledger("task")), get_ledger("task").as_actor(instance_id("decide"))
     if job.stopped_by is None:
         return None
-    chosen, sent_back = decisions.Decision(decision), []
-    if chosen is decisions.Decision.RETRY and job.stopped_by == "translations":
+    chosen, sent_back = Decision(decision), []
+    if chosen is Decision.RETRY and job.stopped_by == "translations":
         sent_back = _bad_translations(job, ledger)
     decisions.carry_out(ledger, job, chosen, by, sent_back)
-    return None if chosen is decisions.Decision.DROP else jobs.conf_of(job)
+    return None if chosen is Decision.DROP else jobs.conf_of(job)
 
 
 def _bad_translations(job: Job, ledger: Ledger) -> list[UUID]:
@@ -256,7 +256,7 @@ def _judge(c: _Context, gate: str, rows: Iterable[pd.DataFrame], key: str) -> Ve
         if not verdict.stopped:
             return verdict
         decided = tx.tuples("decision", job_id=c.job.job_id, gate=gate)
-        if decided and decided[0][0] == decisions.Decision.ACCEPT:
+        if decided and decided[0][0] == Decision.ACCEPT:
             return replace(verdict, stopped=False, message=f"{verdict.message} Accepted by {decided[0][1]}.")
         tx.run("stop_job", job_id=c.job.job_id, reason=verdict.message, gate=gate)
     raise GateStopError(verdict.message, verdict.docs.key if verdict.docs else None)

@@ -10,7 +10,7 @@ import typer
 from tradu.cli import options
 from tradu.cli.output import Output
 from tradu.errors import RequestError
-from tradu.ledger.decisions import Decision
+from tradu.ledger.states import Decision
 
 if TYPE_CHECKING:
     from tradu.ledger.rewind import Mark
@@ -152,9 +152,14 @@ def resume(job_id: options.JobId, as_json: options.Json = False) -> None:
         output.say(f"Run {run_id} goes on with job {job.job_id}.")
 
 
-ledger = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Which ledger this is, and whether it is trusted."
-)
+LEDGER_HELP = """Which ledger this is, and whether it is trusted.
+
+\b
+Examples:
+  tradu ledger status
+  tradu ledger accept
+"""
+ledger = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=LEDGER_HELP)
 
 
 @ledger.command()

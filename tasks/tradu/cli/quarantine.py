@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
     _Act = Callable[[Ledger, Job, Sequence[UUID]], int]
 
-quarantine = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at what was quarantined, and decide.")
+HELP = """Look at what was quarantined, and decide.
+
+\b
+Examples:
+  tradu quarantine list
+  tradu quarantine retry 0a9f8e
+"""
+quarantine = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
 Blocks = Annotated[
     list[str] | None, typer.Argument(metavar="[BLOCK]...", help="Ids of blocks. None: all of the job in quarantine.")
 ]

@@ -24,6 +24,7 @@ class Step:
 
     at: datetime
     entity: str
+    entity_id: str
     from_state: str
     to_state: str
     actor: str
@@ -125,8 +126,15 @@ def _steps(ledger: Ledger, job_id: UUID, entity_ids: list[str]) -> list[Step]:
         history = tx.rows("history_of", HistoryRow, job_id=job_id, entity_ids=wanted)
         incidents = tx.rows("incidents_of", Incident, job_id=job_id, entity_ids=wanted)
     steps = [
-        Step(h.at, h.entity, h.from_state, h.to_state, h.actor, h.attempt, h.detail, h.reason, h.request_id)
+        Step(
+            h.at, h.entity, h.entity_id, h.from_state, h.to_state, h.actor, h.attempt, h.detail, h.reason, h.request_id
+        )
         for h in history
     ]
-    steps += [Step(i.at, i.entity or "job", "", i.kind, i.actor, None, None, i.reason, i.request_id) for i in incidents]
+    steps += [
+        Step(
+            i.at, i.entity or "job", i.entity_id or str(job_id), "", i.kind, i.actor, None, None, i.reason, i.request_id
+        )
+        for i in incidents
+    ]
     return sorted(steps, key=lambda step: step.at)

@@ -268,13 +268,16 @@ def _report_stale(tx: Transaction, job: UUID, task: Batch, count: int) -> None:
     report(tx, IncidentKind.STALE_RESULT, reason, job_id=job, entity="batch", entity_id=str(task.batch))
 
 
-def note_health(tx: Transaction, health: Mapping[str, str | None], settings: Settings) -> None:
-    """Close the circuits of models that have worked, and count the failures of those that have not."""
+def note_health(tx: Transaction, health: Mapping[str, str | None], settings: Settings) -> bool:
+    """Close the circuits of models that have worked, and count the failures of those that have not.
+
+    Whether a circuit is open after that: then the fault is the model's, and not that of the blocks it was given.
+    """
     limits = circuit_limits(settings)
     circuits.well(tx, [circuits.STORE, *(circuits.of_model(m) for m, failure in health.items() if failure is None)])
-    for identity, failure in health.items():
-        if failure is not None:
-            circuits.failed(tx, circuits.of_model(identity), failure, limits)
+    failures = [(circuits.of_model(m), failure) for m, failure in health.items() if failure is not None]
+    opened = [circuits.failed(tx, name, failure, limits) for name, failure in failures]
+    return any(opened)
 
 
 def circuit_limits(settings: Settings) -> circuits.Limits:

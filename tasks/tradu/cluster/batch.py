@@ -15,7 +15,7 @@ import psycopg
 from tradu import telemetry
 from tradu.cluster.attempt import attempt, circuit_limits, note_health, noted_health, open_routes, routes_of
 from tradu.cluster.heartbeat import Heartbeat, Held
-from tradu.errors import ErrorClass, RequestError, SystemicError, TraduError
+from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, TraduError
 from tradu.inference.model import Route
 from tradu.ledger import circuits, rewind
 from tradu.ledger.connection import Ledger, get_ledger
@@ -45,7 +45,7 @@ def run_batch(job_id: str, batch: int) -> int:
         SystemicError: the ledger or the store can't be reached; leases run out, and the shard is submitted again.
     """
     settings, ledger, job = get_settings(), get_ledger(kind), UUID(job_id)
-    rewind.watch(ledger, Store(settings.store))
+    _make_sure(ledger, settings)
     done, patience = 0, time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
     while True:
         found = _claim(ledger, job, batch, settings)
@@ -59,6 +59,20 @@ def run_batch(job_id: str, batch: int) -> int:
             time.sleep(LOOK_AGAIN_SECONDS)
         else:
             return done
+
+
+def _make_sure(ledger: Ledger, settings: Settings) -> None:
+    """Ledger and store are there, and belong together.
+
+    Raises:
+        SystemicError: they don't, or the store is away: nothing is claimed.
+    """
+    try:
+        rewind.watch(ledger, Store(settings.store))
+    except StoreError as error:
+        with ledger.transaction() as tx:
+            circuits.failed(tx, circuits.STORE, str(error), circuit_limits(settings))
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,23 +198,17 @@ def _hand_back(
     settings: Settings,
 ) -> None:
     """Close a failed attempt: what no retry can mend goes to quarantine, the rest back to PENDING."""
-    ids = [c.block_id for c in claims]
+    held = {"job_id": job, "block_ids": [c.block_id for c in claims]}
+    tokens = [c.token for c in claims]
     with ledger.transaction(task.request_id) as tx:
-        note_health(tx, noted_health(), settings)
+        models_fault = note_health(tx, noted_health(), settings)
         if kind is ErrorClass.DATA:
-            tx.run("quarantine", job_id=job, block_ids=ids, reasons=[reason] * len(ids), error_class=kind)
+            tx.run("quarantine", **held, reasons=[reason] * len(claims), error_class=kind)
+        elif kind is ErrorClass.MODEL and models_fault:
+            tx.run("release", **held, tokens=tokens, reason=reason, wait_seconds=settings.circuit_seconds)
         else:
-            tokens = [c.token for c in claims]
             wait = backoff_seconds(max(c.attempt for c in claims), random.random())  # noqa: S311 - no secret
-            tx.run(
-                "hand_back",
-                job_id=job,
-                block_ids=ids,
-                tokens=tokens,
-                error_class=kind,
-                reason=reason,
-                wait_seconds=wait,
-            )
+            tx.run("hand_back", **held, tokens=tokens, error_class=kind, reason=reason, wait_seconds=wait)
 
 
 def backoff_seconds(number: int, chance: float) -> float:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from uuid import UUID
 
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Job
+from tradu.ledger.states import Decision
 
 _Run = Callable[..., int]
 HIGHER = {"economy": "balanced", "balanced": "premium"}
 """The profile to try next; the highest stays."""
-
-
-class Decision(StrEnum):
-    """What becomes of a job that a gate has stopped."""
-
-    ACCEPT = "accept"  # go on: what is bad is quarantined, however much of it there is
-    RETRY = "retry"  # run again, what the gate on translations refuses with a higher profile
-    DROP = "drop"  # leave it in ERROR
 
 
 def carry_out(ledger: Ledger, job: Job, decision: Decision, by: str, sent_back: Sequence[UUID]) -> None:
@@ -61,13 +53,13 @@ def redo(ledger: Ledger, job: Job, results: Sequence[str], reason: str) -> int:
     """Translate blocks again whose results are lost, and take the job up again; how many."""
     with ledger.transaction(job.request_id) as tx:
         moved = [b for (b,) in tx.tuples("redo_blocks", job_id=job.job_id, results=list(results), reason=reason)]
+        tx.run("forget_objects", job_id=job.job_id, object_keys=list(results))
         _reopen(tx.run, job, moved)
     return len(moved)
 
 
 def _settle(run: _Run, job: Job, moved: Sequence[UUID], decision: str, by: str) -> None:
-    ids = [str(block) for block in moved]
-    run("decide_letters", job_id=job.job_id, entity_ids=ids, decision=decision, by=by)
+    run("decide_letters", job_id=job.job_id, block_ids=list(moved), decision=decision, by=by)
     _reopen(run, job, moved)
 
 

@@ -455,7 +455,7 @@ WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR') RETURNI
 -- dead_letters: the newest letters of quarantined blocks and documents that nobody has decided on, of one job where given.
 SELECT l.job_id, l.entity, l.entity_id, l.at, l.error_class, l.reason, l.evidence, d.paths[1] AS path, k.target, k.number
 FROM dead_letters l
-LEFT JOIN blocks k ON l.entity = 'block' AND k.job_id = l.job_id AND k.block_id = l.entity_id::uuid
+LEFT JOIN blocks k ON k.job_id = l.job_id AND k.block_id = CASE WHEN l.entity = 'block' THEN l.entity_id::uuid END
 LEFT JOIN documents d ON d.job_id = l.job_id AND d.document_id = coalesce(k.document_id, l.entity_id)
 WHERE l.decision IS NULL AND (%(job_id)s::uuid IS NULL OR l.job_id = %(job_id)s)
   AND CASE WHEN l.entity = 'block' THEN k.state ELSE d.state END = 'ERROR'
@@ -484,9 +484,13 @@ FROM (
 WHERE blocks.job_id = own.job_id AND blocks.block_id = own.block_id
 RETURNING blocks.block_id;
 
--- decide_letters: what a person decided on the letters of these blocks.
+-- decide_letters: what a person decided on the letters of these blocks, and so of their documents.
 UPDATE dead_letters SET decision = %(decision)s, decided_by = %(by)s, decided_at = now()
-WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s) AND decision IS NULL;
+WHERE job_id = %(job_id)s AND decision IS NULL
+  AND entity_id IN (
+      SELECT unnest(ARRAY[block_id::text, document_id]) FROM blocks
+      WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s)
+  );
 
 -- quarantined_blocks: the blocks of a job that are in ERROR.
 SELECT block_id FROM blocks WHERE job_id = %(job_id)s AND state = 'ERROR' ORDER BY block_id;

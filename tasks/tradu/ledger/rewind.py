@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from tradu.errors import LedgerRewoundError
+from tradu.errors import LedgerRewoundError, StoreError
 from tradu.ledger.connection import Ledger
 from tradu.ledger.incidents import IncidentKind, report
 from tradu.store import Store
@@ -43,11 +43,19 @@ def now(ledger: Ledger) -> Mark:
 
 
 def known(store: Store) -> Mark | None:
-    """The mark in the store; None where there is none yet."""
+    """The mark in the store; None where there is none yet.
+
+    Raises:
+        StoreError: the store can't be reached.
+    """
     try:
         return Mark(**json.loads(store.get(MARK_KEY)))
     except FileNotFoundError:
-        return None
+        if store.is_there():
+            return None
+        raise StoreError(f"the store is away: {store.uri}") from None
+    except OSError as error:
+        raise StoreError(f"the store can't be read: {error}") from error
 
 
 def difference(here: Mark, mark: Mark | None) -> str | None:
@@ -66,6 +74,7 @@ def check(ledger: Ledger, store: Store) -> None:
 
     Raises:
         LedgerRewoundError: it is older, or another one.
+        StoreError: the store can't be reached.
     """
     here, mark = now(ledger), known(store)
     if problem := difference(here, mark):
@@ -75,7 +84,14 @@ def check(ledger: Ledger, store: Store) -> None:
             f"{problem}: nothing is claimed or delivered. Restore the right one, or `tradu ledger accept` this one"
         )
     if mark is None or here.token > mark.token:
-        store.put(MARK_KEY, json.dumps(asdict(here)).encode())
+        _write(store, here)
+
+
+def _write(store: Store, mark: Mark) -> None:
+    try:
+        store.put(MARK_KEY, json.dumps(asdict(mark)).encode())
+    except OSError as error:
+        raise StoreError(f"the store takes nothing: {error}") from error
 
 
 def watch(ledger: Ledger, store: Store) -> None:
@@ -83,6 +99,7 @@ def watch(ledger: Ledger, store: Store) -> None:
 
     Raises:
         LedgerRewoundError: the ledger is older than the store, or another one.
+        StoreError: the store can't be reached.
     """
     place = (ledger.dsn, store.uri)
     with _lock:
@@ -106,5 +123,5 @@ def accept(ledger: Ledger, store: Store, by: str) -> Mark:
         )
         report(tx, IncidentKind.LEDGER_RENEWED, f"accepted by {by}: {reason}", entity="ledger")
     renewed = now(ledger)
-    store.put(MARK_KEY, json.dumps(asdict(renewed)).encode())
+    _write(store, renewed)
     return renewed

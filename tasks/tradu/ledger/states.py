@@ -42,6 +42,14 @@ class BlockState(StrEnum):
     CANCELED = "CANCELED"
 
 
+class Decision(StrEnum):
+    """What becomes of a job that a gate has stopped."""
+
+    ACCEPT = "accept"  # go on: what is bad is quarantined, however much of it there is
+    RETRY = "retry"  # run again, what the gate on translations refuses with a higher profile
+    DROP = "drop"  # leave it in ERROR
+
+
 NEW = ""
 """The state before the first one: what a row that has just been inserted comes from."""
 
