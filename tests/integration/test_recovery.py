@@ -150,15 +150,17 @@ import tradu.inference.pool
 
 class Engine:
     def translate(self, texts):
-        kept = [numpy.ones(30 << 20, dtype=numpy.uint8) for _ in texts]  # 30 MiB a text
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), resource.RLIM_INFINITY))
+        try:
+            kept = [numpy.ones(30 << 20, dtype=numpy.uint8) for _ in texts]  # 30 MiB a text
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         return [text.replace("The harbour", "O porto") + " de volta ao fim do dia" for text in texts]
     def close(self):
         pass
 
 tradu.inference.pool._load = lambda model: Engine()
-import tradu.cluster.attempt
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + (150 << 20), resource.RLIM_INFINITY))
 batch.run_batch(sys.argv[1], 0)
 """
 
