@@ -131,8 +131,7 @@ class Drill:
         finished = self.ledger.value("SELECT finished_at FROM jobs WHERE job_id = %(job)s", job=self.job)
         measured.total = round((finished - self._begun).total_seconds(), 2)
         measured.until_done = round((finished - self._harms[0]).total_seconds(), 2)
-        steps = "SELECT DISTINCT at FROM history WHERE job_id = %(job)s AND at >= %(harm)s ORDER BY 1"
-        seen = [self._harms[0], *(at for (at,) in self.ledger.rows(steps, job=self.job, harm=self._harms[0]))]
+        seen = [self._harms[0], *(at for (at,) in self.ledger.rows(eyes.STEPS, job=self.job, since=self._harms[0]))]
         for moment in self._harms:
             following = next(at for at in [*seen, finished] if at > moment)
             measured.until_progress.append(round((following - moment).total_seconds(), 2))
@@ -176,7 +175,11 @@ class Drill:
 
 
 def undisturbed(stack: Stack, documents: Mapping[str, str], name: str) -> Undisturbed:
-    """Run a document set to its end with nothing in its way."""
+    """Run a document set to its end with nothing in its way, twice: the first time warms the stack up."""
+    return min((_run(stack, documents, f"{name} {time}") for time in (1, 2)), key=lambda run: run.seconds)
+
+
+def _run(stack: Stack, documents: Mapping[str, str], name: str) -> Undisturbed:
     drill = Drill(stack, name, documents, seed=0)
     drill.start()
     drill.wait_for_end()

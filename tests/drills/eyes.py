@@ -90,6 +90,11 @@ GROUP BY 1, 2
 HAVING k.state <> 'COMPLETED' OR count(*) FILTER (WHERE h.to_state = 'VALIDATING') <> 1
     OR count(*) FILTER (WHERE h.to_state = 'COMPLETED') <> 1
 """
+STEPS = """
+SELECT DISTINCT at FROM history
+WHERE job_id = %(job)s AND at >= %(since)s AND to_state NOT IN ('PENDING', 'CLAIMED', 'PROCESSING') ORDER BY 1
+"""
+"""When the job got on: what is claimed and given back again is no progress."""
 WAY_OF = """
 SELECT to_state FROM history WHERE job_id = %(job)s AND entity = %(entity)s AND entity_id = %(id)s ORDER BY at
 """

@@ -11,6 +11,7 @@ import pytest
 
 from drills.eyes import soon
 from tradu.stack import processes
+from tradu.stack.airflow_config import MARK
 from tradu.stack.layout import Layout
 from tradu.stack.supervise import RUNNING, Supervisor
 
@@ -29,8 +30,9 @@ def pid_of(layout: Layout, service: str) -> int:
 
 def kill(layout: Layout, pid: int) -> None:
     """SIGKILL to one process of the stack, which was alive and is gone afterwards."""
-    assert pid in {process.pid for process in processes.marked(layout.identity)}, f"{pid} is no process of the stack"
     victim = psutil.Process(pid)
+    assert victim.environ().get(MARK) == layout.identity, f"{pid} is no process of the stack"
+    assert _lives(victim), f"{pid} had ended before it was killed"
     os.kill(pid, signal.SIGKILL)
     soon(f"process {pid} to be gone", lambda: not _lives(victim), GONE_SECONDS)
 

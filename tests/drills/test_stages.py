@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from drills import harm
-from drills.drill import Begin, Drill, Undisturbed
+from drills.drill import JOB_SECONDS, Begin, Drill, Undisturbed
 from drills.eyes import soon
 from drills.prose import MANY
 from fixtures.stack import Stack
@@ -51,14 +52,13 @@ def test_a_service_is_killedin_every_stage(drilled: Stack, many_run: Undisturbed
 
 def test_the_task_is_killedin_every_stage(drilled: Stack, many_run: Undisturbed, begin: Begin) -> None:
     drill = begin(drilled, "airflow-task in every stage", MANY)
+    stages = [stage for stage in STAGES if stage != "infer"]  # of which test_tasks.py is
     attempts: dict[str, int] = {}
-
-    def strike(stage: str) -> None:
-        index = 0 if stage == "infer" else -1
-        _, attempts[stage], pid = soon(f"{stage} to run", lambda: drill.running_task(stage, index), 60)
+    for stage in stages:
+        _, attempts[stage], pid = soon(f"{stage} to run", partial(drill.running_task, stage), JOB_SECONDS)
+        drill.reach_stage(stage)
         harm.kill(drill.layout, pid)
-
-    in_every_stage(drill, strike)
-    drill.finish(f"SIGKILL to the task of each of {len(STAGES)} stages", many_run)
-    again = {stage: drill.task(stage, 0 if stage == "infer" else -1)[1] for stage in STAGES}
-    assert all(again[stage] > attempts[stage] for stage in STAGES), f"attempts: {attempts}, then {again}"
+        drill.harmed()
+    drill.finish(f"SIGKILL to the task of each of {len(stages)} stages", many_run)
+    again = {stage: drill.task(stage)[1] for stage in stages}
+    assert all(again[stage] > attempts[stage] for stage in stages), f"attempts: {attempts}, then {again}"

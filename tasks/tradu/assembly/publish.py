@@ -12,6 +12,7 @@ from typing import Any
 
 from tradu import __version__, layout
 from tradu.assembly.read import placed_blocks
+from tradu.errors import SystemicError
 from tradu.ledger import objects
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
@@ -111,13 +112,17 @@ def _deliver(job: Job, output: Output, store: Store, there: dict[str, Any] | Non
 
     Raises:
         DamagedError: the staged document is not the one that the gate has let out.
+        SystemicError: it is neither staged nor delivered: the store is away, or has lost it.
     """
     staging = layout.staging_key(job.job_id, output.target, output.document_id)
+    targets = [layout.output_key(job.job_id, output.target, path) for path in output.paths]
     if not store.exists(staging):
+        missing = [key for key in targets if not store.exists(key)]
+        if missing:
+            raise SystemicError(f"the store at {store.uri} has neither {staging} nor {missing[0]}")
         return
     stored = []
-    for path in output.paths:
-        key = layout.output_key(job.job_id, output.target, path)
+    for key in targets:
         if _files_of(there).get(key) != output.sha256 or not store.exists(key):
             with store.checked(staging, output.sha256) as source:
                 store.copy_in(source, key)

@@ -84,7 +84,7 @@ def take_in(source: Source, language_asked: str, options: FormatOptions, store: 
     """Copy one file into the store under its checksum and look at what it is.
 
     Raises:
-        SystemicError: the store takes no more.
+        SystemicError: the store is away, or takes no more.
     """
     try:
         _check_name(source.path, store)
@@ -94,6 +94,8 @@ def take_in(source: Source, language_asked: str, options: FormatOptions, store: 
             raise SystemicError(
                 f"the store takes no more ({error.strerror}): make room and start the job again"
             ) from error
+        if not store.is_there():
+            raise SystemicError(f"the store at {store.uri} is away: {error.strerror or error}") from error
         return _not_taken(source, f"can't be read: {error.strerror or error}")
     except DataError as error:
         return _not_taken(source, str(error))

@@ -84,15 +84,20 @@ def options(layout: Layout, host: Host) -> dict[str, dict[str, str]]:
         "api_auth": {"jwt_secret": secret(home, "airflow-jwt-secret", lambda: secrets.token_urlsafe(64))},
         "logging": {"base_log_folder": str(layout.airflow_home / "logs"), "colored_console_log": "False"},
         # The defaults find a dead task or scheduler after five minutes: on one machine a lost process is lost
-        # at once, and 60 s leave room for a busy one.
+        # at once, and 45 s leave room for a busy one.
         "scheduler": {
             "scheduler_health_check_threshold": "15",
-            "task_instance_heartbeat_timeout": "60",
+            "task_instance_heartbeat_timeout": "45",
             "orphaned_tasks_check_interval": "10",
             "task_queued_timeout": "300",
         },
         "triggerer": {"triggerer_health_check_threshold": "15"},
-        "workers": {"execution_api_timeout": "30"},
+        # an API server that is started again is asked again soon, and for over a minute
+        "workers": {
+            "execution_api_timeout": "30",
+            "execution_api_retries": "10",
+            "execution_api_retry_wait_max": "10",
+        },
         "dag_processor": {"refresh_interval": "10", "parsing_processes": "1"},
         "usage_data_collection": {"enabled": "False"},
     }
