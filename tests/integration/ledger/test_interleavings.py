@@ -48,6 +48,7 @@ UPDATE blocks SET lease_until = now() - interval '1 second'
 FROM (SELECT job_id, block_id FROM blocks WHERE job_id = %s AND block_id = ANY(%s) AND state = 'CLAIMED'
       ORDER BY block_id FOR UPDATE) AS held
 WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id
+RETURNING blocks.token
 """
 _AS_KNOWN = """
 SELECT block_id, batch, state, attempt, token, lease_until > now(), coalesce(not_before > now(), false), result
@@ -351,6 +352,8 @@ class Log:
     ends: list[tuple[UUID, int, str]] = field(default_factory=list)
     """(block, token, what came of it)."""
     results: dict[tuple[UUID, int], str] = field(default_factory=dict)
+    expired: set[int] = field(default_factory=set)
+    """Tokens whose lease it let run out."""
     errors: list[BaseException] = field(default_factory=list)
 
 
@@ -433,8 +436,12 @@ class Worker:
             self.log.errors.append(error)
 
     def expire(self) -> None:
+        self.let_run_out([c.block_id for c in self.some()])
+
+    def let_run_out(self, blocks: Sequence[UUID]) -> None:
         with self.ledger.transaction() as tx:
-            tx.connection.execute(_EXPIRE, (self.job, [c.block_id for c in self.some()]))
+            expired = tx.connection.execute(_EXPIRE, (self.job, list(blocks))).fetchall()
+        self.log.expired |= {token for (token,) in expired}
 
     def accept(self) -> None:
         with self.ledger.transaction() as tx:
@@ -490,10 +497,13 @@ def assert_unbroken(steps: Sequence[Step]) -> None:
     assert max(s.attempt for s in steps) <= MAX_ATTEMPTS
 
 
-def assert_held_by_one(steps: Sequence[Step], claims: Sequence[tuple[int, str]], ends: dict[int, str]) -> None:
-    """A block's history is that of its claims one after the other, each ended at most once, and by its holder.
+def assert_held_by_one(
+    steps: Sequence[Step], claims: Sequence[tuple[int, str]], ends: dict[int, str], expired: set[int]
+) -> None:
+    """A block's history is that of its claims one after the other, each ended by its holder, or after its lease.
 
-    `claims` are (token, actor) as workers got them, in order; `ends` is what workers were told of each token.
+    `claims` are (token, actor) as workers got them, in order; `ends` is what workers were told of each token; `expired`
+    are the tokens whose lease ran out.
     """
     tokens, holder, told = iter(claims), None, dict(ends)
     for step, next_step in pairwise([*steps, Step("", "", "", 0)]):
@@ -507,7 +517,9 @@ def assert_held_by_one(steps: Sequence[Step], claims: Sequence[tuple[int, str]],
                 holder = None
         elif step.after == B.PENDING and step.before == B.CLAIMED:
             retaken = next_step.after == B.CLAIMED and next_step.actor == step.actor and token not in told
-            if not retaken:
+            if retaken:
+                assert token in expired, "taken from one who held it"
+            else:
                 assert (step.actor, told.pop(token)) == (holder, B.PENDING)
             holder = None
         elif step.after in (B.ERROR, B.CANCELED):
@@ -520,6 +532,7 @@ def assert_consistent(workers: Sequence[Worker], ledger: Ledger, job: UUID) -> N
     """What the workers were told, the history and the blocks agree."""
     given = [(c.block_id, c.token, w.log.actor) for w in workers for c in w.log.claims]
     assert len({token for _, token, _ in given}) == len(given), "no token is given twice"
+    expired = set[int]().union(*(w.log.expired for w in workers))
     ended = [end for w in workers for end in w.log.ends]
     assert max(Counter(token for _, token, _ in ended).values(), default=0) <= 1, "no token ends twice"
     results = {key: result for w in workers for key, result in w.log.results.items()}
@@ -531,7 +544,7 @@ def assert_consistent(workers: Sequence[Worker], ledger: Ledger, job: UUID) -> N
         steps = histories[block_id]
         assert_unbroken(steps)
         claims = sorted((t, actor) for b, t, actor in given if b == block_id)
-        assert_held_by_one(steps, claims, {t: what for b, t, what in ended if b == block_id})
+        assert_held_by_one(steps, claims, {t: what for b, t, what in ended if b == block_id}, expired)
         assert steps[-1].after == state
         if state == B.COMPLETED:
             assert result == results[block_id, token], "the result is that of the one who held it last"
@@ -548,8 +561,8 @@ def test_many_workers_at_once_bring_every_block_to_its_end_once(ledgers: Callabl
     job, workers = make_workers(ledgers, seed, in_batch=12)
     at_once(workers, ledgers, steps=60)
     last, ledger = workers[0], ledgers("a")
-    with ledger.transaction() as tx:  # the workers are gone: what they hold runs out
-        tx.connection.execute("UPDATE blocks SET lease_until = now() - interval '1 second' WHERE job_id = %s", (job,))
+    last.let_run_out(list(history_of(ledger, job)))  # the workers are gone
+    with ledger.transaction() as tx:
         work.retry(tx, job)
     last.drain()
     last.accept()
