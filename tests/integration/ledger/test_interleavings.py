@@ -313,7 +313,7 @@ def test_the_ledger_does_what_a_model_of_it_does(ledgers: Callable[[str], Ledger
         ("extend", "AND token = ANY(%(tokens)s)", "AND %(tokens)s::bigint[] IS NOT NULL"),
         ("claim", "AND lease_until < now()", ""),
         ("claim", "AND coalesce(not_before <= now(), true)", ""),
-        ("claim", "token = nextval('fencing_tokens')", "token = coalesce(blocks.token, nextval('fencing_tokens'))"),
+        ("claim", "token = new_token()", "token = coalesce(blocks.token, new_token())"),
         ("claim", "AND EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND state = 'RUNNING')", ""),
         ("close_exhausted", "AND lease_until < now()", ""),
         ("retry_blocks", "attempt = 0, ", ""),
