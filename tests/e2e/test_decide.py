@@ -65,8 +65,8 @@ def test_a_job_that_is_dropped_on_the_command_line_is_not_taken_up_by_a_late_ans
 
 
 def test_a_quarantined_block_is_shown_tried_again_and_released(stack: Stack, tmp_path: Path) -> None:
-    hopeless = f"{'zxqj kwvb ' * 30}\n"
-    (tmp_path / "odd.txt").write_text(f"{GOOD}\n{hopeless}")
+    (tmp_path / "good.txt").write_text(GOOD)
+    (tmp_path / "odd.txt").write_text(f"{'zxqj kwvb ' * 30}\n")
     ended = stack.tradu("translate", str(tmp_path), "--from", "en", "--to", "pt", "--wait", "--json")
     job_id = json.loads(ended.stdout)["job"]["job_id"]
     listed = json.loads(stack.tradu("quarantine", "list", job_id, "--json").stdout)

@@ -150,15 +150,15 @@ INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
 SELECT job_id, 'block', block_id, error_class, reason FROM spent RETURNING entity_id;
 
 -- release: blocks go back untouched, to rest a while: the fault was not theirs, and their budget is not spent. Here and
--- below, LATERAL makes PostgreSQL look each block up by its key, in order. As a join, with no or old statistics, it reads
--- the whole job.
+-- below, LATERAL and OFFSET 0 make PostgreSQL look each block up by its key, in order, and only then at its state. As a
+-- plain join it reads all open blocks of the job for each batch, when the statistics are older than the job.
 UPDATE blocks SET state = 'PENDING', lease_until = NULL, attempt = blocks.attempt - 1, reason = %(reason)s, updated_at = now(),
        not_before = now() + make_interval(secs => %(wait_seconds)s)
 FROM (
     SELECT k.job_id, k.block_id
     FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
-    LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
-             AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
+    LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+    WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -225,8 +225,8 @@ FROM (
     FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[],
                                %(scores)s::real[], %(seconds)s::real[], %(costs)s::float8[])
           AS u (id, held, models, tier, score, seconds, cost) ORDER BY id) AS r,
-    LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
-             AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
+    LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+    WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -237,8 +237,8 @@ UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = %(error_c
 FROM (
     SELECT k.job_id, k.block_id
     FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
-    LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
-             AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
+    LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+    WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -249,8 +249,8 @@ WITH refused AS (
     FROM (
         SELECT k.job_id, k.block_id, r.reason
         FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(reasons)s::text[]) AS u (id, reason) ORDER BY id) AS r,
-        LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id
-                 AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING') FOR UPDATE) AS k
+        LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+        WHERE k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
     ) AS r
     WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
     RETURNING blocks.job_id, blocks.block_id, blocks.error_class, blocks.reason, blocks.score, blocks.models

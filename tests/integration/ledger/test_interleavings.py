@@ -307,9 +307,9 @@ def test_the_ledger_does_what_a_model_of_it_does(ledgers: Callable[[str], Ledger
 @pytest.mark.parametrize(
     ("query", "part", "instead"),
     [
-        ("finish", "AND token = r.held", ""),
-        ("hand_back", "AND token = r.held", ""),
-        ("release", "AND token = r.held", ""),
+        ("finish", "k.token = r.held AND", ""),
+        ("hand_back", "k.token = r.held AND", ""),
+        ("release", "k.token = r.held AND", ""),
         ("extend", "AND token = ANY(%(tokens)s)", "AND %(tokens)s::bigint[] IS NOT NULL"),
         ("claim", "AND lease_until < now()", ""),
         ("claim", "AND coalesce(not_before <= now(), true)", ""),
