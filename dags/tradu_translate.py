@@ -3,7 +3,8 @@
 admit -> ingest -> gate -> partition -> gate -> infer (mapped over shards) -> gate -> assemble -> gate -> publish
 
 A run may be repeated at any time: the job is named by its idempotency key, finished blocks are never done twice, and
-every task looks in the ledger for what is still open.
+every task looks in the ledger for what is still open. Where a gate stops a run, `ask` has a person decide in
+`tradu_decide`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 
 from tradu.settings import get_settings
 from tradu_airflow.links import DataDocsLink
-from tradu_airflow.operators import ShardOperator
+from tradu_airflow.operators import AskOperator, ShardOperator
 from tradu_airflow.stages import end_failed_job, for_good, pass_gate
 
 LANGUAGE = "^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})?$"
@@ -162,8 +163,10 @@ def tradu_translate() -> None:
     translations, assembled, output, done = gate("translations", job), assemble(job), gate("output", job), publish(job)
     taken_in >> documents >> partitioned >> shards
     infer >> translations >> assembled >> output >> done
+    ask = AskOperator(task_id="ask", job_id=job, trigger_rule="one_failed")
     for judged in (documents, shards, translations, output):
         judged.operator.operator_extra_links = (DataDocsLink(),)
+        judged >> ask
 
 
 tradu_translate()

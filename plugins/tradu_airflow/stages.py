@@ -61,3 +61,26 @@ def end_failed_job(context: dict[str, Any]) -> None:
     for (job_id,) in jobs:
         reason = context.get("reason") or "its tasks in the Airflow UI say why"
         line.fail(job_id, f"DAG run {run_id} failed: {reason}", ledger)
+
+
+def measure(found: dict[str, int]) -> dict[str, int]:
+    """Hand the watchdog's counts to Airflow's metrics (StatsD or OpenTelemetry), as `tradu.watchdog.<what>`."""
+    from airflow.sdk.observability import stats
+
+    for what, count in found.items():
+        stats.gauge(f"tradu.watchdog.{what}", count)
+    return found
+
+
+def alert(context: dict[str, Any]) -> None:
+    """Callback of a task that found something for people: posts what it said to TRADU_ALERT_URL, where that is set."""
+    import logging
+
+    import httpx
+
+    from tradu.settings import get_settings
+
+    url, said = get_settings().alert_url, str(context.get("exception") or "the watchdog failed: its log says why")
+    logging.getLogger(__name__).error("alert: %s", said)
+    if url is not None:
+        httpx.post(url.get_secret_value(), json={"text": f"Tradu: {said}"}, timeout=10).raise_for_status()

@@ -140,3 +140,43 @@ def test_backoff_doubles_with_jitter_up_to_a_limit() -> None:
     assert batch.backoff_seconds(2, 0.5) == 2 * batch.BACKOFF_SECONDS
     assert batch.backoff_seconds(3, 0.0) < batch.backoff_seconds(3, 0.99)
     assert batch.backoff_seconds(50, 0.99) <= 1.5 * batch.MOST_BACKOFF_SECONDS
+
+
+MEMORY_WORKER = """
+import resource, sys
+import numpy
+from tradu.cluster import batch
+import tradu.inference.pool
+
+class Engine:
+    def translate(self, texts):
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20), resource.RLIM_INFINITY))
+        try:
+            kept = [numpy.ones(30 << 20, dtype=numpy.uint8) for _ in texts]  # 30 MiB a text
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return [text.replace("The harbour", "O porto") + " de volta ao fim do dia" for text in texts]
+    def close(self):
+        pass
+
+tradu.inference.pool._load = lambda model: Engine()
+batch.run_batch(sys.argv[1], 0)
+"""
+
+
+def test_a_batch_too_large_for_the_memory_is_halved_and_goes_on(the_line: Line, job: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY_WORKER, job], text=True, capture_output=True, env=dict(os.environ), check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "out of memory on 6 texts; going on with 3 at once" in done.stderr
+    assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("VALIDATING", 1)}
+
+
+def test_a_block_too_large_for_the_memory_is_quarantined_alone(the_line: Line, job: str) -> None:
+    code = MEMORY_WORKER.replace("30 << 20", "(300 << 20) if 'town D' in ' '.join(texts) else (1 << 20)")
+    subprocess.run([sys.executable, "-c", code, job], env=dict(os.environ), check=True, capture_output=True)
+    states = {b.number: (b.state, b.error_class) for b in the_line.blocks(job)}
+    assert states.pop(3) == ("ERROR", ErrorClass.RESOURCE)
+    assert {state for state, _ in states.values()} == {"VALIDATING"}

@@ -16,7 +16,7 @@ from tradu.cli.uploads import content_key, find_files, hashed, random_part, uplo
 from tradu.cli.watch import DAG, find_job, watch, why_failed
 from tradu.errors import RequestError
 from tradu.ledger.connection import Ledger
-from tradu.ledger.jobs import JobRequest
+from tradu.ledger.jobs import JobRequest, conf_of
 from tradu.ledger.rows import Job
 from tradu.ledger.states import JOB_ENDED, JobState
 from tradu.settings import Settings
@@ -91,20 +91,6 @@ def _request(documents: Sequence[str], wishes: Wishes, key: str) -> JobRequest:
         region=wishes.region,
         options=wishes.options,
     )
-
-
-def conf_of(request: JobRequest) -> dict[str, Any]:
-    """The conf of the DAG run for a request."""
-    return {
-        "documents": list(request.documents),
-        "source": request.source,
-        "targets": list(request.targets),
-        "profile": request.profile,
-        "tenant": request.tenant,
-        "region": request.region,
-        "idempotency_key": request.idempotency_key,
-        "options": dict(request.options),
-    }
 
 
 def start(client: AirflowClient, ledger: Ledger, request: JobRequest, output: Output) -> str:

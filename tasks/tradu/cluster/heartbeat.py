@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import IO
 from uuid import UUID
@@ -24,6 +25,7 @@ import psutil
 
 from tradu.errors import SystemicError
 from tradu.ledger.connection import Ledger
+from tradu.ledger.incidents import IncidentKind, report
 from tradu.settings import get_settings
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Heartbeat:
     """The worker's end of the pipe. One a process; used from any thread, one batch at a time per thread."""
 
     def __init__(self, instance: str) -> None:
+        self.instance = instance
         command = [sys.executable, "-m", "tradu.cluster.heartbeat", instance]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
         self._lock = threading.Lock()
@@ -74,6 +77,23 @@ class Heartbeat:
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait(timeout=10)
+
+
+def farewell(ledger: Ledger, instance: str, held: list[Held]) -> None:
+    """The instance has ended: what it still held is free at once, and does not wait for its leases to run out."""
+    with ledger.transaction() as tx:
+        if not held:
+            tx.run("leave_instance", instance_id=instance)
+            return
+        tx.run("lose_instance", instance_id=instance)
+        freed = tx.run("free_leases_of", instances=[instance])
+        report(
+            tx,
+            IncidentKind.INSTANCE_LOST,
+            f"ended with {freed} blocks in hand: they are free",
+            entity="instance",
+            entity_id=instance,
+        )
 
 
 def beat(ledger: Ledger, instance: str, held: list[Held], lease_seconds: float) -> None:
@@ -121,7 +141,7 @@ def main(instance: str) -> None:
         try:
             said = _read(sys.stdin, max(0.0, due - time.monotonic()))
         except EOFError:
-            return
+            break
         if said is not None:
             held = said
             continue
@@ -130,9 +150,11 @@ def main(instance: str) -> None:
             if _is_running(parent):
                 beat(ledger, instance, held, settings.lease_seconds)
         except psutil.NoSuchProcess:
-            return
+            break
         except Exception as error:  # the ledger may be away for a while; the next beat tries again
             log.warning("no heartbeat: %s", error)
+    with suppress(Exception):  # where the ledger is away the leases run out by themselves
+        farewell(ledger, instance, held)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tradu.documents.model import FormatOptions
 from tradu.documents.registry import detect_format
 from tradu.errors import DataError, RequestError, SystemicError
 from tradu.ingestion.sources import Source, expand
-from tradu.layout import raw_key
+from tradu.layout import INCOMING, raw_key
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Job
 from tradu.settings import Settings
@@ -154,9 +154,10 @@ def _copy(uri: str, store: Store, limit: int) -> tuple[str, int]:
     fs, path = split_uri(uri)
     if fs.size(path) > limit:
         raise DataError(f"{fs.size(path):,} bytes: the limit is {limit:,} (TRADU_MAX_DOCUMENT_BYTES)")
-    incoming = f"raw/incoming/{uuid.uuid4().hex}"
+    incoming = f"{INCOMING}{uuid.uuid4().hex}"
     with fs.open(path, "rb") as source:
-        document_id, size = store.copy_in(source, incoming)
+        taken = store.copy_in(source, incoming)
+    document_id, size = taken.sha256, taken.size_bytes
     key = raw_key(document_id)
     if store.exists(key) and store.size(key) == size:
         store.remove(incoming)

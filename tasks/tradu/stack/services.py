@@ -93,7 +93,8 @@ def _airflow(layout: Layout, component: str, name: str | None = None) -> Service
 
 def _dask_scheduler(layout: Layout) -> Service:
     command = _tool("dask", "scheduler", "--host", LOOPBACK, "--port", str(layout.dask_port),
-                    "--dashboard-address", f"{LOOPBACK}:{layout.settings.dask_dashboard_port}")  # fmt: skip
+                    "--dashboard-address", f"{LOOPBACK}:{layout.settings.dask_dashboard_port}",
+                    "--preload", "tradu.cluster.preload")  # fmt: skip
     return Service(DASK_SCHEDULER, command, _QUIET_DASK | _DASK_TIMES, layout.run)
 
 
