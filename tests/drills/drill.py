@@ -92,15 +92,20 @@ class Drill:
         lease. None where the stage was over before.
         """
 
-        def look() -> tuple[int, int] | str | None:
-            if self.ledger.rows(eyes.AFTER_STAGE, job=self.job, later=list(STAGES[STAGES.index(stage) + 1 :])):
-                return "over"
+        later = list(STAGES[STAGES.index(stage) + 1 :])
+        found: list[tuple[int, int]] = []
+
+        def look() -> bool:
+            if self.ledger.rows(eyes.AFTER_STAGE, job=self.job, later=later):
+                return True
             target = aim(stage)
             token = self._token(stage) if target else None
-            return (target, token) if target and token else None
+            if target and token:
+                found.append((target, token))
+            return bool(found)
 
-        found = soon(f"{stage} to be worked on", look, JOB_SECONDS)
-        return None if isinstance(found, str) else found
+        soon(f"{stage} to be worked on", look, JOB_SECONDS)
+        return found[0] if found else None
 
     def _token(self, stage: str) -> int | None:
         if stage == "infer":
