@@ -203,7 +203,7 @@ def _hand_back(
     with ledger.transaction(task.request_id) as tx:
         models_fault = note_health(tx, noted_health(), settings)
         if kind is ErrorClass.DATA:
-            tx.run("quarantine", **held, reasons=[reason] * len(claims), error_class=kind)
+            tx.run("quarantine_held", **held, tokens=tokens, reason=reason, error_class=kind)
         elif kind is ErrorClass.MODEL and models_fault:
             tx.run("release", **held, tokens=tokens, reason=reason, wait_seconds=settings.circuit_seconds)
         else:
