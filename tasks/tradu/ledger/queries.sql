@@ -246,21 +246,6 @@ FROM (
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
 
--- quarantine_held: blocks of a failed attempt to ERROR, where the token still holds, each with its dead letter.
-WITH refused AS (
-    UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now()
-    FROM (
-        SELECT k.job_id, k.block_id
-        FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
-        LATERAL (SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id AND token = r.held
-                 AND state IN ('CLAIMED', 'PROCESSING') FOR UPDATE) AS k
-    ) AS r
-    WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
-    RETURNING blocks.job_id, blocks.block_id, blocks.error_class, blocks.reason
-)
-INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
-SELECT job_id, 'block', block_id, error_class, reason FROM refused RETURNING entity_id;
-
 -- quarantine: open blocks to ERROR, each with its dead letter; returns how many.
 WITH refused AS (
     UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = %(error_class)s, reason = r.reason, updated_at = now()
@@ -276,6 +261,21 @@ WITH refused AS (
 INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason, evidence)
 SELECT job_id, 'block', block_id, error_class, reason, jsonb_build_object('score', score, 'models', models) FROM refused
 RETURNING entity_id;
+
+-- quarantine_held: blocks whose attempt met what no retry mends, where the token still holds; each with its dead letter.
+WITH refused AS (
+    UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now()
+    FROM (
+        SELECT k.job_id, k.block_id
+        FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+        LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+        WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
+    ) AS r
+    WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
+    RETURNING blocks.job_id, blocks.block_id, blocks.error_class, blocks.reason
+)
+INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
+SELECT job_id, 'block', block_id, error_class, reason FROM refused RETURNING entity_id;
 
 -- quarantine_blocks_of: the open blocks of a document that ended in ERROR.
 UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = 'data', reason = %(reason)s, updated_at = now()
