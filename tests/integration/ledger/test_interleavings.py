@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from uuid import UUID
@@ -107,8 +107,9 @@ class Known:
 
 BATCH = st.integers(0, BATCHES - 1)
 TURNS = {
-    "claim": 5, "finish": 4, "fail": 3, "release": 2, "heartbeat": 2, "expire": 2, "others_take_over": 3, "rested": 1,
-    "close_exhausted": 2, "accept": 1, "refuse": 1, "retry": 2, "stop": 1, "start_again": 3, "cancel": 1,
+    "claim": 5, "finish": 4, "fail": 3, "release": 2, "unreadable": 1, "heartbeat": 2, "expire": 2,
+    "others_take_over": 3, "rested": 1, "close_exhausted": 2, "accept": 1, "refuse": 1, "retry": 2,
+    "stop": 1, "start_again": 3, "cancel": 1,
 }  # fmt: skip
 """What a turn may be, and how often. One rule draws them: the library's own choice leaves rules out of whole runs."""
 
@@ -128,18 +129,22 @@ class Interleavings(RuleBasedStateMachine):
         key = f"job-{time.monotonic_ns()}"
         self.job = work.make_job(self.ledgers("a"), range(BATCHES), IN_BATCH, key)
         with self.ledgers("a").transaction() as tx:
-            rows = tx.connection.execute("SELECT block_id, batch FROM blocks WHERE job_id = %s", (self.job,)).fetchall()
-        self.blocks = {block_id: Known(batch) for block_id, batch in sorted(rows)}
+            rows = tx.connection.execute("SELECT batch, block_id FROM blocks WHERE job_id = %s", (self.job,)).fetchall()
+        # ids differ from run to run; by their place in this order a run can be done again
+        self.blocks = {block_id: Known(batch) for batch, block_id in sorted(rows)}
 
     @rule(what=st.sampled_from([name for name, often in TURNS.items() for _ in range(often)]), data=st.data())
     def turn(self, what: str, data: st.DataObject) -> None:
-        needs_claims = what in ("finish", "fail", "release", "heartbeat")
+        needs_claims = what in ("finish", "fail", "release", "unreadable", "heartbeat")
         getattr(self, "claim" if needs_claims and not self.claims else what)(data)
 
     def as_actor(self, data: st.DataObject, act: Callable[[Transaction], list[UUID]]) -> list[UUID]:
         self.steps += 1
         with self.ledgers(data.draw(st.sampled_from(ACTORS), label="actor")).transaction(work.REQUEST) as tx:
-            return sorted(act(tx))
+            return self.in_order(act(tx))
+
+    def in_order(self, blocks: Iterable[UUID]) -> list[UUID]:
+        return sorted(blocks, key=list(self.blocks).index)
 
     def move(self, blocks: Sequence[UUID], **changes: object) -> None:
         for block_id in blocks:
@@ -150,7 +155,7 @@ class Interleavings(RuleBasedStateMachine):
         batch, got = data.draw(st.sampled_from(self.claims), label="claims")
         claims = got[data.draw(st.integers(0, len(got) - 1), label="from") :]
         held = (c.block_id for c in claims if self.blocks[c.block_id].token == c.token)
-        return batch, claims, sorted(b for b in held if self.blocks[b].state is B.CLAIMED)
+        return batch, claims, self.in_order(b for b in held if self.blocks[b].state is B.CLAIMED)
 
     def claim(self, data: st.DataObject) -> None:
         self.take(data, data.draw(BATCH, label="batch"), again=data.draw(st.booleans(), label="again"))
@@ -159,7 +164,8 @@ class Interleavings(RuleBasedStateMachine):
         got: list[Claim] = []
 
         def act(tx: Transaction) -> list[UUID]:
-            got.extend(work.claim(tx, self.job, batch, again=again, seconds=LONG_SECONDS))
+            claims = work.claim(tx, self.job, batch, again=again, seconds=LONG_SECONDS)
+            got.extend(sorted(claims, key=lambda claim: claim.block_id))
             return [c.block_id for c in got]
 
         free = [k for k, b in self.blocks.items() if b.batch == batch and b.free(again) and self.running]
@@ -191,6 +197,12 @@ class Interleavings(RuleBasedStateMachine):
         assert self.as_actor(data, lambda tx: work.release(tx, self.job, claims)) == held
         for block_id in held:
             self.move([block_id], state=B.PENDING, alive=None, attempt=self.blocks[block_id].attempt - 1)
+
+    def unreadable(self, data: st.DataObject) -> None:
+        _, claims, held = self.some_claims(data)
+        assert self.as_actor(data, lambda tx: work.unreadable(tx, self.job, claims)) == held
+        self.move(held, state=B.ERROR, alive=None)
+        self.letters += len(held)
 
     def heartbeat(self, data: st.DataObject) -> None:
         batch, claims, held = self.some_claims(data)
@@ -310,6 +322,7 @@ def test_the_ledger_does_what_a_model_of_it_does(ledgers: Callable[[str], Ledger
         ("finish", "k.token = r.held AND", ""),
         ("hand_back", "k.token = r.held AND", ""),
         ("release", "k.token = r.held AND", ""),
+        ("quarantine_held", "k.token = r.held AND", ""),
         ("extend", "AND token = ANY(%(tokens)s)", "AND %(tokens)s::bigint[] IS NOT NULL"),
         ("claim", "AND lease_until < now()", ""),
         ("claim", "AND coalesce(not_before <= now(), true)", ""),
