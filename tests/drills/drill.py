@@ -187,6 +187,7 @@ class Drill:
             way = ["REGISTERED", "PARTITIONED", "TRANSLATING", "ASSEMBLING", "COMPLETED"]
             assert self._way("document", document) == way
         assert self.ledger.rows("SELECT reason FROM dead_letters WHERE job_id = %(job)s", job=self.job) == []
+        assert self.ledger.rows(eyes.ILLEGAL, job=self.job) == [], "a transition was refused"
         assert self.output() == reference.output, "the output is not that of an undisturbed run"
 
     def _way(self, entity: str, name: str) -> list[str]:

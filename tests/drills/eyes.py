@@ -95,6 +95,11 @@ GROUP BY 1, 2
 HAVING k.state <> 'COMPLETED' OR count(*) FILTER (WHERE h.to_state = 'VALIDATING') <> 1
     OR count(*) FILTER (WHERE h.to_state = 'COMPLETED') <> 1
 """
+ILLEGAL = "SELECT reason FROM incidents WHERE job_id = %(job)s AND kind = 'illegal_transition'"
+GIVEN_BACK = """
+SELECT DISTINCT reason FROM history
+WHERE job_id = %(job)s AND entity = 'block' AND from_state <> '' AND to_state = 'PENDING' AND reason IS NOT NULL
+"""
 STEPS = """
 SELECT DISTINCT at FROM history
 WHERE job_id = %(job)s AND at >= %(since)s AND to_state NOT IN ('PENDING', 'CLAIMED', 'PROCESSING') ORDER BY 1

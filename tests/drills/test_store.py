@@ -10,6 +10,7 @@ import pytest
 
 from drills import harm
 from drills.drill import STAGES, Begin, Drill, Undisturbed
+from drills.eyes import GIVEN_BACK
 from drills.prose import LONG, MANY
 from drills.test_stages import in_every_stage
 from fixtures.stack import Stack
@@ -35,6 +36,7 @@ def test_the_store_goes_away(drilled: Stack, long_run: Undisturbed, begin: Begin
     measured = drill.finish(f"store away for {AWAY_SECONDS:.0f} s", long_run)
     assert measured.silence > AWAY_SECONDS / 2, "the store was away and nobody noticed"
     assert drill.ledger.value(SPENT, job=drill.job) == 0
+    assert drill.ledger.rows(GIVEN_BACK, job=drill.job), "the history does not say why"
 
 
 def test_the_store_goes_away_in_every_stage(drilled: Stack, many_run: Undisturbed, begin: Begin) -> None:
@@ -69,3 +71,4 @@ def test_the_disk_is_full(drilled: Stack, long_run: Undisturbed, begin: Begin, v
     measured = drill.finish(f"disk full for {AWAY_SECONDS:.0f} s", long_run)
     assert measured.silence > AWAY_SECONDS / 2, "the disk was full and nobody noticed"
     assert drill.ledger.value(SPENT, job=drill.job) == 0
+    assert drill.ledger.rows(GIVEN_BACK, job=drill.job), "the history does not say why"
