@@ -68,7 +68,7 @@ class Drill:
         """Start the job on a stack that remembers no translation, so that everything is really translated."""
         self.ledger.rows("TRUNCATE results, known_segments")
         key = f"{self.name} {time.time_ns()}"
-        folder = self.stack.put(self.documents, "documents/drill")
+        folder = self.stack.put(self.documents, f"documents/drill-of-{len(self.documents)}")
         conf = {"documents": [folder.as_uri()], "targets": ["pt"], "source": "en", "idempotency_key": key}
         self._begun = datetime.now(UTC)
         self.run_id = self.stack.api.trigger(DAG, conf)
