@@ -21,7 +21,9 @@ BACK_SECONDS = 120.0
 
 def running(layout: Layout, service: str) -> int | None:
     """The process of a service; None while the supervisor does not run it."""
-    return next((s.pid for s in Supervisor(layout).states() if s.name == service and s.state == RUNNING), None)
+    pid = next((s.pid for s in Supervisor(layout).states() if s.name == service and s.state == RUNNING), None)
+    # the supervisor takes a moment to see that a process has ended
+    return pid if pid and psutil.pid_exists(pid) and _lives(psutil.Process(pid)) else None
 
 
 def pid_of(layout: Layout, service: str) -> int:
