@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +67,13 @@ def publish(job: Job, ledger: Ledger, store: Store) -> Published:
     for end, _ in ends.values():
         tally[end] += 1
     return Published(state, reason, dict(tally))
+
+
+def ended(job: Job, ledger: Ledger) -> Published:
+    """How a job ended that is published already."""
+    with ledger.transaction() as tx:
+        documents = tx.rows("documents", Document, job_id=job.job_id)
+    return Published(job.state, job.reason, dict(Counter(d.state for d in documents)))
 
 
 def _end_of(document: Document, job: Job, outputs: list[Output], counts: list[BlockCount]) -> tuple[str, str | None]:
