@@ -1,0 +1,137 @@
+"""Compiling the kernel: once for an environment, with the machine's C compiler or with Zig's from PyPI."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tradu.errors import ModelError
+from tradu.settings import get_settings
+
+SOURCES = Path(__file__).resolve().parent / "native"
+HOW_TO_ADD = "install a C compiler (apt-get install gcc) or `pip install ziglang`, then run `tradu setup`"
+_TIMEOUT_SECONDS = 600
+_COMMON = (
+    "-std=gnu11 -O3 -fPIC -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-strict-aliasing "
+    "-Wall -Wextra -Wno-psabi -Wno-unknown-warning-option"
+).split()
+_AVX512 = "-mavx512f -mavx512bw -mavx512dq -mavx512vl"
+_X86_PATHS = {
+    "avx512vnni": f"{_AVX512} -mavx512vnni -DTRADU_AVX512VNNI",
+    "avx512": f"{_AVX512} -DTRADU_AVX512",
+    "avxvnni": "-mavx2 -mavxvnni -DTRADU_AVXVNNI",
+    "avx2": "-mavx2 -DTRADU_AVX2",
+}
+_PATHS = {"portable": "", "saturating": "-DTRADU_SATURATING"}
+
+
+def library() -> Path:
+    """The kernel's library, built now if it is not there yet.
+
+    Raises:
+        ModelError: it is not there and can't be built.
+    """
+    name = f"marian-{_key()}.so"
+    for folder in _folders():
+        if (folder / name).is_file():
+            return folder / name
+    return _build(name)
+
+
+def compilers() -> Iterator[list[str]]:
+    """The commands that compile C here: $CC, the usual names, Zig's."""
+    for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
+        if name and shutil.which(name.split()[0]):
+            yield name.split()
+    if importlib.util.find_spec("ziglang"):
+        # without this Zig compiles for the processor it runs on, and the library would run on no older one
+        yield [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline", "-fno-sanitize=undefined"]
+
+
+def _build(name: str) -> Path:
+    found = list(compilers())
+    if not found:
+        raise ModelError(f"the neural kernel is not built, and there is no C compiler: {HOW_TO_ADD}")
+    folder = _writable()
+    failures = []
+    for compiler in found:
+        with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as place:
+            try:
+                made = _compile(compiler, Path(place))
+            except (OSError, subprocess.SubprocessError) as error:
+                said = getattr(error, "stderr", None) or str(error)
+                failures.append(f"{compiler[0]}: {str(said).strip()[-600:]}")
+                continue
+            made.replace(folder / name)  # at once, so that processes that build at the same time don't disturb each other
+            return folder / name
+    raise ModelError(f"the neural kernel can't be built: {'; '.join(failures)}")
+
+
+def _compile(compiler: list[str], place: Path) -> Path:
+    """Each instruction set is a compilation of its own; all go into one library, which chooses at run time."""
+    paths = _PATHS | (_X86_PATHS if _machine() == "x86_64" else {})
+    environment = os.environ | {
+        "ZIG_GLOBAL_CACHE_DIR": str(place / "zig"),
+        "ZIG_LOCAL_CACHE_DIR": str(place / "zig"),
+    }
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        command = [*compiler, *arguments]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)
+
+    def finish(process: subprocess.Popen[str]) -> None:
+        _, said = process.communicate(timeout=_TIMEOUT_SECONDS)
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, process.args, stderr=said)
+
+    objects = [str(place / "choose.o")]
+    running = [start(*_COMMON, "-c", str(SOURCES / "choose.c"), "-o", objects[0])]
+    for path, flags in paths.items():
+        objects.append(str(place / f"{path}.o"))
+        running.append(
+            start(*_COMMON, *flags.split(), f"-DTRADU_PATH={path}", "-c", str(SOURCES / "path.c"), "-o", objects[-1])
+        )
+    for process in running:
+        finish(process)
+    finish(start("-shared", "-o", str(place / "marian.so"), *objects, "-lm"))
+    return place / "marian.so"
+
+
+def _key() -> str:
+    """Changes with the sources, this file's flags and the processor's family."""
+    digest = hashlib.sha256(_machine().encode())
+    for file in (*sorted(SOURCES.iterdir()), Path(__file__)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _machine() -> str:
+    return platform.machine()
+
+
+def _folders() -> tuple[Path, ...]:
+    """Where the library may be: with the environment's packages, or in Tradu's home where these belong to another user."""
+    return (Path(sys.prefix) / "lib" / "tradu", get_settings().home / "native")
+
+
+def _writable() -> Path:
+    for folder in _folders():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    raise ModelError(f"the neural kernel can't be built: none of {', '.join(map(str, _folders()))} can be written")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{library()}\n")

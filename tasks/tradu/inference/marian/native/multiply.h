@@ -1,0 +1,177 @@
+/* The int8 products. All give the exact sums of (shifted activation, 0..254) * (weight, -127..127): whichever
+ * instruction set computes them, the integers are the same.
+ *
+ * Two forms:
+ *   multiply_block  16 tokens a vector: the four bytes of a weight row are broadcast to the tokens' four bytes, so the
+ *                   weights need no packing and are read where they lie in the file.
+ *   dot             one token, the vector runs along the row: for single rows and for a shortlist's words.
+ */
+#ifndef TRADU_MULTIPLY_H
+#define TRADU_MULTIPLY_H
+
+#include "lanes.h"
+
+INLINE int32_t four_bytes(const int8_t *at) {
+    int32_t value;
+    memcpy(&value, at, 4);
+    return value;
+}
+
+#if defined(TRADU_AVX512VNNI) || defined(TRADU_AVX512)
+
+#define BLOCK_TILES 3
+#define BLOCK_ROWS 8
+
+INLINE __m512i products(__m512i sum, __m512i x, __m512i w) {
+#if defined(TRADU_AVX512VNNI)
+    return _mm512_dpbusd_epi32(sum, x, w);
+#else
+    /* Pairs of products of 0..254 and -127..127 overflow 16 bits, so the halves are taken apart: even bytes, odd bytes */
+    __m512i even = _mm512_madd_epi16(_mm512_and_si512(x, _mm512_set1_epi16(255)),
+                                     _mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8));
+    __m512i odd = _mm512_madd_epi16(_mm512_srli_epi16(x, 8), _mm512_srai_epi16(w, 8));
+    return _mm512_add_epi32(sum, _mm512_add_epi32(even, odd));
+#endif
+}
+
+/* tiles * rows sums of 16 tokens each; `tiles` and `rows` are constants where it is called */
+INLINE void multiply_block(const affine *a, int row, const uint8_t *x, int tiles, int32_t *out) {
+    __m512i sum[BLOCK_TILES][BLOCK_ROWS];
+    const size_t depth = (size_t)a->inputs;
+    const int8_t *w = a->weights + (size_t)row * depth;
+#pragma GCC unroll 3
+    for (int t = 0; t < tiles; t++)
+#pragma GCC unroll 8
+        for (int r = 0; r < BLOCK_ROWS; r++) sum[t][r] = _mm512_setzero_si512();
+    for (size_t k = 0; k < depth; k += 4) {
+        __m512i token[BLOCK_TILES];
+#pragma GCC unroll 3
+        for (int t = 0; t < tiles; t++) token[t] = _mm512_load_si512(x + ((size_t)t * depth + k) * LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < BLOCK_ROWS; r++) {
+            __m512i four = _mm512_set1_epi32(four_bytes(w + (size_t)r * depth + k));
+#pragma GCC unroll 3
+            for (int t = 0; t < tiles; t++) sum[t][r] = products(sum[t][r], token[t], four);
+        }
+    }
+#pragma GCC unroll 3
+    for (int t = 0; t < tiles; t++)
+#pragma GCC unroll 8
+        for (int r = 0; r < BLOCK_ROWS; r++) _mm512_store_si512(out + (t * BLOCK_ROWS + r) * LANES, sum[t][r]);
+}
+
+INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) {
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t k = 0; k + 64 <= depth; k += 64)
+        sum = products(sum, _mm512_loadu_si512(x + k), _mm512_loadu_si512(w + k));
+    if (depth % 64) {
+        __mmask64 rest = ((__mmask64)1 << (depth % 64)) - 1;
+        size_t k = depth & ~(size_t)63;
+        sum = products(sum, _mm512_maskz_loadu_epi8(rest, x + k), _mm512_maskz_loadu_epi8(rest, w + k));
+    }
+    return _mm512_reduce_add_epi32(sum);
+}
+
+#elif defined(TRADU_AVXVNNI) || defined(TRADU_AVX2)
+
+#define BLOCK_TILES 1
+#define BLOCK_ROWS 4
+
+/* 16 tokens are two registers. AVX2 multiplies |x| by w with x's sign, which can't overflow 16 bits where the shifted
+ * x would; the sums are made those of the shifted x by adding 127 * the sum of the row. */
+INLINE void multiply_block(const affine *a, int row, const uint8_t *x, int tiles, int32_t *out) {
+    const size_t depth = (size_t)a->inputs;
+    const int8_t *w = a->weights + (size_t)row * depth;
+    (void)tiles;
+    __m256i low[BLOCK_ROWS], high[BLOCK_ROWS];
+#pragma GCC unroll 4
+    for (int r = 0; r < BLOCK_ROWS; r++) {
+#if defined(TRADU_AVXVNNI)
+        low[r] = high[r] = _mm256_setzero_si256();
+#else
+        low[r] = high[r] = _mm256_set1_epi32(127 * a->sums[row + r]);
+#endif
+    }
+#if !defined(TRADU_AVXVNNI)
+    const __m256i shift = _mm256_set1_epi8(127), ones = _mm256_set1_epi16(1);
+#endif
+    for (size_t k = 0; k < depth; k += 4) {
+        __m256i x0 = _mm256_load_si256((const __m256i *)(x + k * LANES));
+        __m256i x1 = _mm256_load_si256((const __m256i *)(x + k * LANES + 32));
+#if !defined(TRADU_AVXVNNI)
+        x0 = _mm256_sub_epi8(x0, shift), x1 = _mm256_sub_epi8(x1, shift);
+        __m256i size0 = _mm256_abs_epi8(x0), size1 = _mm256_abs_epi8(x1);
+#endif
+#pragma GCC unroll 4
+        for (int r = 0; r < BLOCK_ROWS; r++) {
+            __m256i four = _mm256_set1_epi32(four_bytes(w + (size_t)r * depth + k));
+#if defined(TRADU_AVXVNNI)
+            low[r] = _mm256_dpbusd_avx_epi32(low[r], x0, four);
+            high[r] = _mm256_dpbusd_avx_epi32(high[r], x1, four);
+#else
+            __m256i pairs0 = _mm256_maddubs_epi16(size0, _mm256_sign_epi8(four, x0));
+            __m256i pairs1 = _mm256_maddubs_epi16(size1, _mm256_sign_epi8(four, x1));
+            low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pairs0, ones));
+            high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pairs1, ones));
+#endif
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < BLOCK_ROWS; r++) {
+        _mm256_store_si256((__m256i *)(out + r * LANES), low[r]);
+        _mm256_store_si256((__m256i *)(out + r * LANES + 8), high[r]);
+    }
+}
+
+INLINE int32_t sum_of(__m256i v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
+}
+
+INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) { /* depth is a multiple of 16 */
+    __m256i sum = _mm256_setzero_si256();
+    for (size_t k = 0; k < depth; k += 16) {
+        __m256i a = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(x + k)));
+        __m256i b = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + k)));
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+    }
+    return sum_of(sum);
+}
+
+#else /* any processor */
+
+#define BLOCK_TILES 1
+#define BLOCK_ROWS 4
+
+INLINE int32_t sum4(const uint8_t *x, const int8_t *w) {
+#if defined(TRADU_SATURATING)
+    /* as AVX2's vpmaddubsw does in the reference engine: each pair is cut to 16 bits */
+    int32_t first = x[0] * w[0] + x[1] * w[1], second = x[2] * w[2] + x[3] * w[3];
+    first = first > 32767 ? 32767 : first < -32768 ? -32768 : first;
+    second = second > 32767 ? 32767 : second < -32768 ? -32768 : second;
+    return first + second;
+#else
+    return x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+#endif
+}
+
+INLINE void multiply_block(const affine *a, int row, const uint8_t *x, int tiles, int32_t *out) {
+    (void)tiles;
+    for (int i = 0; i < BLOCK_ROWS * LANES; i++) out[i] = 0;
+    for (int r = 0; r < BLOCK_ROWS; r++) {
+        const int8_t *w = a->weights + (size_t)(row + r) * (size_t)a->inputs;
+        for (size_t k = 0; k < (size_t)a->inputs; k += 4)
+            for (int i = 0; i < LANES; i++) out[r * LANES + i] += sum4(x + k * LANES + i * 4, w + k);
+    }
+}
+
+INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) {
+    int32_t sum = 0;
+    for (size_t k = 0; k < depth; k++) sum += x[k] * w[k];
+    return sum;
+}
+
+#endif
+
+#endif
