@@ -29,8 +29,9 @@ _X86_PATHS = {
     "avx512": f"{_AVX512} -DTRADU_AVX512",
     "avxvnni": "-mavx2 -mavxvnni -DTRADU_AVXVNNI",
     "avx2": "-mavx2 -DTRADU_AVX2",
+    "saturating": "-mavx2 -DTRADU_SATURATING",
 }
-_PATHS = {"portable": "", "saturating": "-DTRADU_SATURATING"}
+_PATHS = {"portable": ""}
 
 
 def library() -> Path:

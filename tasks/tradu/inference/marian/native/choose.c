@@ -4,7 +4,7 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 
-extern const path tradu_path_avx512vnni, tradu_path_avx512, tradu_path_avxvnni, tradu_path_avx2;
+extern const path tradu_path_avx512vnni, tradu_path_avx512, tradu_path_avxvnni, tradu_path_avx2, tradu_path_saturating;
 
 static uint64_t enabled_registers(void) {
     uint32_t low, high;
@@ -26,7 +26,7 @@ static int usable(const path *p) {
     if (p == &tradu_path_avx512vnni) return avx512 && (leaf7c & (1u << 11));
     if (p == &tradu_path_avx512) return avx512;
     if (p == &tradu_path_avxvnni) return avx2 && (leaf71a & (1u << 4));
-    if (p == &tradu_path_avx2) return avx2;
+    if (p == &tradu_path_avx2 || p == &tradu_path_saturating) return avx2;
     return 1;
 }
 #else
@@ -36,14 +36,17 @@ static int usable(const path *p) {
 }
 #endif
 
-extern const path tradu_path_portable, tradu_path_saturating;
+extern const path tradu_path_portable;
 
 /* Best first; the last one only repeats the reference engine's rounding, for tests, and is never chosen by itself. */
 static const path *const paths[] = {
 #if defined(__x86_64__)
     &tradu_path_avx512vnni, &tradu_path_avxvnni, &tradu_path_avx512, &tradu_path_avx2,
 #endif
-    &tradu_path_portable, &tradu_path_saturating,
+    &tradu_path_portable,
+#if defined(__x86_64__)
+    &tradu_path_saturating,
+#endif
 };
 enum { PATHS = sizeof paths / sizeof *paths };
 

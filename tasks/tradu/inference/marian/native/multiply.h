@@ -72,7 +72,7 @@ INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) {
     return _mm512_reduce_add_epi32(sum);
 }
 
-#elif defined(TRADU_AVXVNNI) || defined(TRADU_AVX2)
+#elif defined(TRADU_AVXVNNI) || defined(TRADU_AVX2) || (defined(TRADU_SATURATING) && defined(__AVX2__))
 
 #define BLOCK_TILES 1
 #define BLOCK_ROWS 4
@@ -86,19 +86,22 @@ INLINE void multiply_block(const affine *a, int row, const uint8_t *x, int tiles
     __m256i low[BLOCK_ROWS], high[BLOCK_ROWS];
 #pragma GCC unroll 4
     for (int r = 0; r < BLOCK_ROWS; r++) {
-#if defined(TRADU_AVXVNNI)
+#if !defined(TRADU_AVX2)
         low[r] = high[r] = _mm256_setzero_si256();
 #else
         low[r] = high[r] = _mm256_set1_epi32(127 * a->sums[row + r]);
 #endif
     }
 #if !defined(TRADU_AVXVNNI)
-    const __m256i shift = _mm256_set1_epi8(127), ones = _mm256_set1_epi16(1);
+    const __m256i ones = _mm256_set1_epi16(1);
+#endif
+#if defined(TRADU_AVX2)
+    const __m256i shift = _mm256_set1_epi8(127);
 #endif
     for (size_t k = 0; k < depth; k += 4) {
         __m256i x0 = _mm256_load_si256((const __m256i *)(x + k * LANES));
         __m256i x1 = _mm256_load_si256((const __m256i *)(x + k * LANES + 32));
-#if !defined(TRADU_AVXVNNI)
+#if defined(TRADU_AVX2)
         x0 = _mm256_sub_epi8(x0, shift), x1 = _mm256_sub_epi8(x1, shift);
         __m256i size0 = _mm256_abs_epi8(x0), size1 = _mm256_abs_epi8(x1);
 #endif
@@ -109,8 +112,13 @@ INLINE void multiply_block(const affine *a, int row, const uint8_t *x, int tiles
             low[r] = _mm256_dpbusd_avx_epi32(low[r], x0, four);
             high[r] = _mm256_dpbusd_avx_epi32(high[r], x1, four);
 #else
+#if defined(TRADU_SATURATING)
+            /* what the reference engine does: pairs of products are cut to 16 bits */
+            __m256i pairs0 = _mm256_maddubs_epi16(x0, four), pairs1 = _mm256_maddubs_epi16(x1, four);
+#else
             __m256i pairs0 = _mm256_maddubs_epi16(size0, _mm256_sign_epi8(four, x0));
             __m256i pairs1 = _mm256_maddubs_epi16(size1, _mm256_sign_epi8(four, x1));
+#endif
             low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pairs0, ones));
             high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pairs1, ones));
 #endif
