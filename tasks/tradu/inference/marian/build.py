@@ -34,11 +34,15 @@ _X86_PATHS = {
 _PATHS = {"portable": ""}
 
 
+class NoKernelError(ModelError):
+    """The neural kernel is not built, and can't be built here."""
+
+
 def library() -> Path:
     """The kernel's library, built now if it is not there yet.
 
     Raises:
-        ModelError: it is not there and can't be built.
+        NoKernelError: it is not there and can't be built.
     """
     name = f"marian-{_key()}.so"
     for folder in _folders():
@@ -60,7 +64,7 @@ def compilers() -> Iterator[list[str]]:
 def _build(name: str) -> Path:
     found = list(compilers())
     if not found:
-        raise ModelError(f"the neural kernel is not built, and there is no C compiler: {HOW_TO_ADD}")
+        raise NoKernelError(f"the neural kernel is not built, and there is no C compiler: {HOW_TO_ADD}")
     folder = _writable()
     failures = []
     for compiler in found:
@@ -73,7 +77,7 @@ def _build(name: str) -> Path:
                 continue
             made.replace(folder / name)  # at once, so that processes that build at the same time don't disturb each other
             return folder / name
-    raise ModelError(f"the neural kernel can't be built: {'; '.join(failures)}")
+    raise NoKernelError(f"the neural kernel can't be built: {'; '.join(failures)}")
 
 
 def _compile(compiler: list[str], place: Path) -> Path:
@@ -120,7 +124,8 @@ def _machine() -> str:
 
 def _folders() -> tuple[Path, ...]:
     """Where the library may be: with the environment's packages, or in Tradu's home where these belong to another user."""
-    return (Path(sys.prefix) / "lib" / "tradu", get_settings().home / "native")
+    own = (Path(sys.prefix) / "lib" / "tradu",) if sys.prefix != sys.base_prefix else ()
+    return (*own, get_settings().home / "native")
 
 
 def _writable() -> Path:
@@ -131,7 +136,7 @@ def _writable() -> Path:
             continue
         if os.access(folder, os.W_OK):
             return folder
-    raise ModelError(f"the neural kernel can't be built: none of {', '.join(map(str, _folders()))} can be written")
+    raise NoKernelError(f"the neural kernel can't be built: none of {', '.join(map(str, _folders()))} can be written")
 
 
 if __name__ == "__main__":

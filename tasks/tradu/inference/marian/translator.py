@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tradu.errors import ModelError
 from tradu.inference.marian import kernel
-from tradu.inference.marian.network import POSITIONS, Network
+from tradu.inference.marian.network import Network
 from tradu.inference.marian.shortlist import read_shortlist
 from tradu.inference.marian.vocabulary import Vocabulary
 
@@ -21,7 +21,7 @@ SLOTS = 96
 GROUP_TOKENS = 1_024
 """Source tokens encoded together."""
 LONGEST_TOKENS = 127
-"""Longest text in one piece, tokens: what Mozilla's models were trained on."""
+"""Longest text in one piece, tokens without the end of sentence: the models lose text of longer ones."""
 _LIMIT_FACTOR, _LIMIT_MORE, _LONGEST_LIMIT = 2, 4, 256
 
 
@@ -114,12 +114,12 @@ class Translator:
         """Translate texts, each by itself whatever its neighbours.
 
         Args:
-            texts: one segment each, of at most LONGEST_TOKENS tokens for good results.
+            texts: one segment each, of at most LONGEST_TOKENS tokens; `pieces_that_fit` cuts longer ones.
             beam: hypotheses kept and given back, 1 to kernel.MAX_BEAM; 1 is greedy.
             alignment: whether to give the alignment with the source.
 
         Raises:
-            ModelError: a text has more tokens than the kernel takes.
+            ModelError: a text has more tokens than the model reads, of which it would lose some.
             ResourceError: memory is short.
         """
         end = self._source.end
@@ -154,8 +154,8 @@ class _Batch:
         self._beam = beam
         self.threads = min(threads, len(sources))
         lengths = np.fromiter((len(ids) for ids in sources), np.int64, len(sources))
-        if lengths.min() < 1 or lengths.max() > POSITIONS:
-            raise ModelError(f"a text of {lengths.max()} tokens: at most {POSITIONS} can be translated in one piece")
+        if lengths.min() < 1 or lengths.max() > LONGEST_TOKENS + 1:
+            raise ModelError(f"a text of {lengths.max() - 1} tokens; the model reads {LONGEST_TOKENS}: see pieces_that_fit")
         # the longest first, so that the last to finish are short
         self._order = np.argsort(-lengths, kind="stable").astype(np.int32)
         self._tokens = np.fromiter((i for ids in sources for i in ids), np.int32, int(lengths.sum()))
