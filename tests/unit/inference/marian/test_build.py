@@ -1,0 +1,47 @@
+"""Building the kernel: what happens without a compiler, and with one that fails."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tradu.inference.marian import build
+from tradu.inference.marian.build import NoKernelError
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(build, "_folders", lambda: (tmp_path / "native",))
+    monkeypatch.delenv("CC", raising=False)
+    return tmp_path / "native"
+
+
+def test_without_a_compiler_the_remedy_is_named(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "compilers", lambda: iter(()))
+    with pytest.raises(NoKernelError, match=r"no C compiler: .*pip install ziglang.*tradu setup"):
+        build.library()
+
+
+def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [sys.executable, "-c", "import sys; sys.exit('no such header')"]
+    monkeypatch.setattr(build, "compilers", lambda: iter([broken, ["/no/such/compiler"]]))
+    with pytest.raises(NoKernelError, match="no such header.*compiler"):
+        build.library()
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_what_is_there_is_not_built_again(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "compilers", lambda: iter(()))
+    made = elsewhere / f"marian-{build._key()}.so"
+    made.parent.mkdir()
+    made.write_bytes(b"")
+    assert build.library() == made
+
+
+def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(build, "_folders", lambda: (tmp_path / "file" / "native",))
+    with pytest.raises(NoKernelError, match=r"none of .*native can be written"):
+        build.library()
