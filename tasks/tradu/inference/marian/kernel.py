@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Sequence
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int32, c_int64, c_uint8, c_void_p
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from tradu.errors import ModelError, ResourceError
 from tradu.inference.marian import build
 
+_Number = TypeVar("_Number", bound=np.generic)
+
 ABI = 1
 """Version of the interface; equals TRADU_ABI of native/marian.h."""
 LANES = 16
+"""Most tokens in a tile: the widest vector register, in floats."""
 MAX_BEAM = 16
 MAX_DEPTH = 8_192
 REFERENCE_PATH = "saturating"
@@ -106,6 +110,8 @@ class Kernel:
         self._number = number
         self.path = path
         """The instruction set: avx512vnni, avxvnni, avx512, avx2 or portable."""
+        self.lanes = int(library.tradu_path_lanes(number))
+        """Tokens in a tile."""
 
     def translate(self, model: Model, job: Job) -> None:
         """Decode sentences until the job's cursor is at its end; without the interpreter's lock.
@@ -121,8 +127,8 @@ class Kernel:
             raise ModelError(f"the neural kernel refused its input (code {code})")
 
     def multiply(self, layer: Affine, activations: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """The sums of a layer: bytes [tiles, inputs / 4, LANES, 4] to integers [tiles, outputs, LANES]."""
-        out = aligned((activations.shape[0], layer.outputs, LANES), np.int32)
+        """The sums of a layer: bytes [tiles, inputs / 4, lanes, 4] to integers [tiles, outputs, lanes]."""
+        out: NDArray[np.int32] = aligned((activations.shape[0], layer.outputs, self.lanes), np.int32)
         self._library.tradu_multiply(
             self._number, ctypes.byref(layer), pointer(activations), pointer(out), len(activations)
         )
@@ -169,6 +175,7 @@ def _library() -> ctypes.CDLL:
         ("tradu_paths", c_int, ()),
         ("tradu_path_name", c_char_p, (c_int,)),
         ("tradu_path_usable", c_int, (c_int,)),
+        ("tradu_path_lanes", c_int, (c_int,)),
         ("tradu_translate", c_int, (c_int, POINTER(Model), POINTER(Job))),
         ("tradu_multiply", c_int, (c_int, POINTER(Affine), c_void_p, c_void_p, c_int32)),
         ("tradu_rows", c_int, (c_int, POINTER(Affine), c_void_p, c_void_p, c_int32, c_void_p)),
@@ -185,7 +192,7 @@ def pointer(array: NDArray[np.generic]) -> int:
     return int(array.ctypes.data)
 
 
-def aligned(shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[np.generic]:
+def aligned(shape: tuple[int, ...], kind: type[_Number]) -> NDArray[_Number]:
     """An array of zeros that begins at a multiple of 64 bytes, as the kernel's vectors want it."""
     size = int(np.prod(shape)) * np.dtype(kind).itemsize
     raw = np.zeros(size + 64, np.uint8)

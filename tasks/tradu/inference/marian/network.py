@@ -201,9 +201,10 @@ def _shape(file: File) -> Shape:
             raise file.error(f"it has {key}: {described[key]}, and only {value!r} is supported")
     names = ("dim-emb", "transformer-dim-ffn", "transformer-heads", "enc-depth", "dec-depth")
     numbers = [described.get(name) for name in names]
-    if not all(isinstance(n, int) and n > 0 for n in numbers):
+    sizes = [n for n in numbers if isinstance(n, int) and n > 0]
+    if len(sizes) < len(names):
         raise file.error(f"{DESCRIPTION} lacks one of {', '.join(names)}")
-    shape = Shape(*(int(n) for n in numbers))  # type: ignore[call-overload]  # checked above
+    shape = Shape(*sizes)
     _check(file, shape)
     return shape
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from fixtures.marian import Tiny, model_bytes, shortlist_bytes, written
 from tradu.errors import ModelError
 from tradu.inference.marian import kernel
-from tradu.inference.marian.kernel import LANES
 from tradu.inference.marian.network import Network, positions
 from tradu.inference.marian.shortlist import read_shortlist
 from tradu.inference.marian.translator import _Batch
@@ -32,12 +31,12 @@ def test_products_are_exact(path: str, inputs: int, outputs: int, tiles: int, ex
     rng = np.random.default_rng(3)
     values = np.array([-127, 127], np.int8) if extreme else np.arange(-127, 128, dtype=np.int8)
     weights = rng.choice(values, (outputs, inputs))
-    x = kernel.aligned((tiles, inputs // 4, LANES, 4), np.uint8)
+    own = kernel.kernel(path)
+    x = kernel.aligned((tiles, inputs // 4, own.lanes, 4), np.uint8)
     x[:] = rng.choice(np.array([0, 254], np.uint8) if extreme else np.arange(255, dtype=np.uint8), x.shape)
     sums = weights.sum(axis=1, dtype=np.int32)
-    tokens = x.transpose(0, 2, 1, 3).reshape(tiles, LANES, inputs).astype(np.int32)
+    tokens = x.transpose(0, 2, 1, 3).reshape(tiles, own.lanes, inputs).astype(np.int32)
     expected = tokens @ weights.T.astype(np.int32)
-    own = kernel.kernel(path)
     assert (own.multiply(layer(weights, sums), x) == expected.transpose(0, 2, 1)).all()
     wanted = rng.integers(0, outputs, 20, dtype=np.int32)
     row = np.ascontiguousarray(tokens[0, 0].astype(np.uint8))

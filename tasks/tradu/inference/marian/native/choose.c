@@ -56,6 +56,7 @@ int tradu_abi(void) { return TRADU_ABI; }
 int tradu_paths(void) { return PATHS; }
 const char *tradu_path_name(int number) { return number >= 0 && number < PATHS ? paths[number]->name : ""; }
 int tradu_path_usable(int number) { return get(number) != 0; }
+int tradu_path_lanes(int number) { return number >= 0 && number < PATHS ? paths[number]->lanes : 0; }
 
 int tradu_translate(int number, const model *m, const job *j) {
     return get(number) ? get(number)->translate(m, j) : TRADU_NO_SUCH_PATH;

@@ -6,6 +6,7 @@
 #include "sentence.h"
 
 #define HEADS_AT_ONCE 4
+#define STRIDE 16
 
 /* Each sentence has `beam` lanes side by side; those beyond its live hypotheses are idle. */
 typedef struct {
@@ -142,7 +143,7 @@ static void step_layers(const model *m, decoder_space *d) {
     }
 }
 
-/* The logits of a sentence's words for the token whose bytes are `row`. */
+/* The logits of a sentence's words for the token whose bytes are `row`; beyond them, up to a whole STRIDE, nothing. */
 static void word_logits(const model *m, const sentence *s, const uint8_t *row, float *logits) {
     const size_t dim = (size_t)m->dim;
     int32_t sums[LANES] __attribute__((aligned(64)));
@@ -153,15 +154,16 @@ static void word_logits(const model *m, const sentence *s, const uint8_t *row, f
         for (int32_t k = count; k < LANES; k++) sums[k] = 0;
         store(logits + i, m->logits.unquant * to_float(*(ints *)sums) + load(s->bias + i));
     }
-    for (int32_t i = s->words; i % LANES; i++) logits[i] = -INFINITY;
+    for (int32_t i = s->words; i % STRIDE; i++) logits[i] = -INFINITY;
 }
 
-/* log(sum(exp(logits))) */
+/* log(sum(exp(logits))): STRIDE sums, then one by one, whatever the width of the registers */
 static float log_total(const float *logits, int32_t words, float most) {
-    lanes sum = spread(0);
-    for (int32_t i = 0; i < words; i += LANES) sum += quick_exponential(load(logits + i) - spread(most));
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += sum[i];
+    float sums[STRIDE] __attribute__((aligned(64))) = {0}, total = 0;
+    for (int32_t i = 0; i < words; i += STRIDE)
+        for (int k = 0; k < STRIDE; k += LANES)
+            store(sums + k, load(sums + k) + quick_exponential(load(logits + i + k) - spread(most)));
+    for (int i = 0; i < STRIDE; i++) total += sums[i];
     return most + logf(total);
 }
 

@@ -12,7 +12,7 @@ INLINE const float *feature(const float *tiles, int dim, int token, int c) {
     return tiles + ((size_t)(token / LANES) * (size_t)dim + (size_t)c) * LANES + token % LANES;
 }
 
-/* Scores of `count` keys for the 16 queries of a tile: dot products over a head's features, in their order. */
+/* Scores of `count` keys for the queries of a tile: dot products over a head's features, in their order. */
 INLINE void score_keys(const float *query, const float *keys, int dim, int head, int width, int first, int count,
                        float scale, lanes *scores) {
     lanes sum[KEYS_AT_ONCE];

@@ -12,33 +12,39 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-typedef float lanes __attribute__((vector_size(64), may_alias));
-typedef int32_t ints __attribute__((vector_size(64), may_alias));
-typedef double doubles __attribute__((vector_size(64), may_alias));
-typedef int64_t longs __attribute__((vector_size(64), may_alias));
-typedef float half_lanes __attribute__((vector_size(32), may_alias));
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+typedef float lanes __attribute__((vector_size(4 * LANES), may_alias));
+typedef int32_t ints __attribute__((vector_size(4 * LANES), may_alias));
+typedef double doubles __attribute__((vector_size(4 * LANES), may_alias));
+typedef int64_t longs __attribute__((vector_size(4 * LANES), may_alias));
+typedef float half_lanes __attribute__((vector_size(2 * LANES), may_alias));
 
 INLINE lanes spread(float value) { return value - (lanes){0}; }
 INLINE lanes load(const float *at) { return *(const lanes *)at; }
 INLINE void store(float *at, lanes value) { *(lanes *)at = value; }
 INLINE lanes pick(ints mask, lanes yes, lanes no) { return (lanes)((mask & (ints)yes) | (~mask & (ints)no)); }
 
-/* a > b ? a : b, so that a NaN in a gives b */
-INLINE lanes larger(lanes a, lanes b) {
+/* a > b ? a : b and a < b ? a : b, so that a NaN in a gives b: what the x86 instructions do */
 #if defined(__AVX512F__)
-    return (lanes)_mm512_max_ps((__m512)a, (__m512)b);
+INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE lanes smaller(lanes a, lanes b) { return (lanes)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE lanes smaller(lanes a, lanes b) { return (lanes)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(__x86_64__)
+INLINE lanes larger(lanes a, lanes b) { return (lanes)_mm_max_ps((__m128)a, (__m128)b); }
+INLINE lanes smaller(lanes a, lanes b) { return (lanes)_mm_min_ps((__m128)a, (__m128)b); }
 #else
-    return pick(a > b, a, b);
+INLINE lanes larger(lanes a, lanes b) { return pick(a > b, a, b); }
+INLINE lanes smaller(lanes a, lanes b) { return pick(a < b, a, b); }
 #endif
-}
-
-INLINE lanes smaller(lanes a, lanes b) {
-#if defined(__AVX512F__)
-    return (lanes)_mm512_min_ps((__m512)a, (__m512)b);
-#else
-    return pick(a < b, a, b);
-#endif
-}
 
 INLINE lanes to_float(ints value) { return __builtin_convertvector(value, lanes); }
 
@@ -56,10 +62,10 @@ INLINE ints quantised(lanes value, lanes quant) {
     return (ints)(scaled + 12582912.0f) - (0x4B400000 - 127);
 }
 
-/* Four features of 16 tokens as bytes: [token][feature]. */
+/* Four features of the tokens as bytes: [token][feature]. */
 INLINE ints packed(ints a, ints b, ints c, ints d) { return a | (b << 8) | (c << 16) | (d << 24); }
 
-/* e^x of eight doubles: 2^n * e^r with |r| <= ln 2 / 2 and a polynomial for e^r; error below 1e-11, so that the result
+/* e^x in double precision: 2^n * e^r with |r| <= ln 2 / 2 and a polynomial for e^r; error below 1e-11, so that the result
  * is the correctly rounded float but in about one case of 10,000. */
 INLINE doubles exp_doubles(doubles x) {
     const double magic = 6755399441055744.0; /* 1.5 * 2^52: rounds to a whole number, as above */

@@ -1,9 +1,9 @@
 /* The kernel's interface with Python (kernel.py mirrors these structures field by field).
  *
  * Shapes: a weight matrix of an affine layer is [outputs][inputs], int8, as the model file holds it, so it is used
- * where it lies in the memory-mapped file. Activations are kept in tiles of LANES tokens, feature-major:
- * [tile][feature][LANES]. A token is a lane; no operation crosses lanes, so a token's numbers can't depend on its
- * neighbours.
+ * where it lies in the memory-mapped file. Activations are kept in tiles of LANES tokens, as many as a vector register
+ * holds floats, feature-major: [tile][feature][LANES]. A token is a lane; no operation crosses lanes, so a token's
+ * numbers can't depend on its neighbours, nor on the width of the registers.
  */
 #ifndef TRADU_MARIAN_H
 #define TRADU_MARIAN_H
@@ -12,7 +12,6 @@
 #include <stdint.h>
 
 #define TRADU_ABI 1
-#define LANES 16
 #define MAX_BEAM 16
 #define MAX_DEPTH 8192 /* most inputs of an affine layer */
 
@@ -90,6 +89,7 @@ enum { TRADU_OK = 0, TRADU_NO_MEMORY = 1, TRADU_BAD_TOKEN = 2, TRADU_NO_SUCH_PAT
 /* One set of entry points for each instruction set, found by number. */
 typedef struct {
     const char *name;
+    int32_t lanes; /* LANES of this path */
     int (*translate)(const model *, const job *);
     void (*multiply)(const affine *, const uint8_t *, int32_t *, int32_t);
     void (*rows)(const affine *, const uint8_t *, const int32_t *, int32_t, int32_t *);
@@ -99,6 +99,7 @@ int tradu_abi(void);
 int tradu_paths(void);
 const char *tradu_path_name(int number);
 int tradu_path_usable(int number);
+int tradu_path_lanes(int number);
 int tradu_translate(int number, const model *m, const job *j);
 int tradu_multiply(int number, const affine *w, const uint8_t *packed, int32_t *out, int32_t tiles);
 int tradu_rows(int number, const affine *w, const uint8_t *row, const int32_t *wanted, int32_t count, int32_t *out);

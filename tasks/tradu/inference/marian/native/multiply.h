@@ -2,7 +2,7 @@
  * instruction set computes them, the integers are the same.
  *
  * Two forms:
- *   multiply_block  16 tokens a vector: the four bytes of a weight row are broadcast to the tokens' four bytes, so the
+ *   multiply_block  a vector of tokens: the four bytes of a weight row are broadcast to the tokens' four bytes, so the
  *                   weights need no packing and are read where they lie in the file.
  *   dot             one token, the vector runs along the row: for single rows and for a shortlist's words.
  */
@@ -34,7 +34,7 @@ INLINE __m512i products(__m512i sum, __m512i x, __m512i w) {
 #endif
 }
 
-/* tiles * rows sums of 16 tokens each; `tiles` and `rows` are constants where it is called */
+/* tiles * BLOCK_ROWS sums of LANES tokens each; `tiles` is a constant where it is called */
 INLINE void multiply_block(const affine *a, int row, const uint8_t *x, int tiles, int32_t *out) {
     __m512i sum[BLOCK_TILES][BLOCK_ROWS];
     const size_t depth = (size_t)a->inputs;
@@ -74,61 +74,60 @@ INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) {
 
 #elif defined(TRADU_AVXVNNI) || defined(TRADU_AVX2) || (defined(TRADU_SATURATING) && defined(__AVX2__))
 
-#define BLOCK_TILES 1
+#define BLOCK_TILES 2
 #define BLOCK_ROWS 4
 
-/* 16 tokens are two registers. AVX2 multiplies |x| by w with x's sign, which can't overflow 16 bits where the shifted
- * x would; the sums are made those of the shifted x by adding 127 * the sum of the row. */
+/* AVX2 multiplies |x| by w with x's sign, which can't overflow 16 bits where the shifted x would; the sums are made
+ * those of the shifted x by adding 127 * the sum of the row. */
 INLINE void multiply_block(const affine *a, int row, const uint8_t *x, int tiles, int32_t *out) {
     const size_t depth = (size_t)a->inputs;
     const int8_t *w = a->weights + (size_t)row * depth;
-    (void)tiles;
-    __m256i low[BLOCK_ROWS], high[BLOCK_ROWS];
+    __m256i sum[BLOCK_TILES][BLOCK_ROWS];
+#pragma GCC unroll 2
+    for (int t = 0; t < tiles; t++)
 #pragma GCC unroll 4
-    for (int r = 0; r < BLOCK_ROWS; r++) {
-#if !defined(TRADU_AVX2)
-        low[r] = high[r] = _mm256_setzero_si256();
+        for (int r = 0; r < BLOCK_ROWS; r++)
+#if defined(TRADU_AVX2)
+            sum[t][r] = _mm256_set1_epi32(127 * a->sums[row + r]);
+    const __m256i shift = _mm256_set1_epi8(127);
 #else
-        low[r] = high[r] = _mm256_set1_epi32(127 * a->sums[row + r]);
+            sum[t][r] = _mm256_setzero_si256();
 #endif
-    }
 #if !defined(TRADU_AVXVNNI)
     const __m256i ones = _mm256_set1_epi16(1);
 #endif
-#if defined(TRADU_AVX2)
-    const __m256i shift = _mm256_set1_epi8(127);
-#endif
     for (size_t k = 0; k < depth; k += 4) {
-        __m256i x0 = _mm256_load_si256((const __m256i *)(x + k * LANES));
-        __m256i x1 = _mm256_load_si256((const __m256i *)(x + k * LANES + 32));
+        __m256i token[BLOCK_TILES];
+#pragma GCC unroll 2
+        for (int t = 0; t < tiles; t++) {
+            token[t] = _mm256_load_si256((const __m256i *)(x + ((size_t)t * depth + k) * LANES));
 #if defined(TRADU_AVX2)
-        x0 = _mm256_sub_epi8(x0, shift), x1 = _mm256_sub_epi8(x1, shift);
-        __m256i size0 = _mm256_abs_epi8(x0), size1 = _mm256_abs_epi8(x1);
-#endif
-#pragma GCC unroll 4
-        for (int r = 0; r < BLOCK_ROWS; r++) {
-            __m256i four = _mm256_set1_epi32(four_bytes(w + (size_t)r * depth + k));
-#if defined(TRADU_AVXVNNI)
-            low[r] = _mm256_dpbusd_avx_epi32(low[r], x0, four);
-            high[r] = _mm256_dpbusd_avx_epi32(high[r], x1, four);
-#else
-#if defined(TRADU_SATURATING)
-            /* what the reference engine does: pairs of products are cut to 16 bits */
-            __m256i pairs0 = _mm256_maddubs_epi16(x0, four), pairs1 = _mm256_maddubs_epi16(x1, four);
-#else
-            __m256i pairs0 = _mm256_maddubs_epi16(size0, _mm256_sign_epi8(four, x0));
-            __m256i pairs1 = _mm256_maddubs_epi16(size1, _mm256_sign_epi8(four, x1));
-#endif
-            low[r] = _mm256_add_epi32(low[r], _mm256_madd_epi16(pairs0, ones));
-            high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pairs1, ones));
+            token[t] = _mm256_sub_epi8(token[t], shift);
 #endif
         }
-    }
 #pragma GCC unroll 4
-    for (int r = 0; r < BLOCK_ROWS; r++) {
-        _mm256_store_si256((__m256i *)(out + r * LANES), low[r]);
-        _mm256_store_si256((__m256i *)(out + r * LANES + 8), high[r]);
+        for (int r = 0; r < BLOCK_ROWS; r++) {
+            const __m256i four = _mm256_set1_epi32(four_bytes(w + (size_t)r * depth + k));
+#pragma GCC unroll 2
+            for (int t = 0; t < tiles; t++) {
+#if defined(TRADU_AVXVNNI)
+                sum[t][r] = _mm256_dpbusd_avx_epi32(sum[t][r], token[t], four);
+#else
+#if defined(TRADU_SATURATING) /* what the reference engine does: pairs of products are cut to 16 bits */
+                const __m256i pairs = _mm256_maddubs_epi16(token[t], four);
+#else
+                const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(token[t]), _mm256_sign_epi8(four, token[t]));
+#endif
+                sum[t][r] = _mm256_add_epi32(sum[t][r], _mm256_madd_epi16(pairs, ones));
+#endif
+            }
+        }
     }
+#pragma GCC unroll 2
+    for (int t = 0; t < tiles; t++)
+#pragma GCC unroll 4
+        for (int r = 0; r < BLOCK_ROWS; r++)
+            _mm256_store_si256((__m256i *)(out + (t * BLOCK_ROWS + r) * LANES), sum[t][r]);
 }
 
 INLINE int32_t sum_of(__m256i v) {
@@ -149,29 +148,34 @@ INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) { /* depth i
 
 #else /* any processor */
 
-#define BLOCK_TILES 1
+#define BLOCK_TILES 2
 #define BLOCK_ROWS 4
 
-INLINE int32_t sum4(const uint8_t *x, const int8_t *w) {
-#if defined(TRADU_SATURATING)
-    /* as AVX2's vpmaddubsw does in the reference engine: each pair is cut to 16 bits */
-    int32_t first = x[0] * w[0] + x[1] * w[1], second = x[2] * w[2] + x[3] * w[3];
-    first = first > 32767 ? 32767 : first < -32768 ? -32768 : first;
-    second = second > 32767 ? 32767 : second < -32768 ? -32768 : second;
-    return first + second;
+/* The tokens' even and odd bytes as 16-bit halves of 32-bit lanes, times the weights' two and two. */
+INLINE ints products(ints sum, ints x, const int8_t *w) {
+#if defined(__x86_64__)
+    const __m128i even = _mm_and_si128((__m128i)x, _mm_set1_epi32(0x00FF00FF));
+    const __m128i odd = _mm_srli_epi16((__m128i)x, 8);
+    const int32_t low = (int32_t)((uint16_t)w[0] | (uint32_t)(uint16_t)w[2] << 16);
+    const int32_t high = (int32_t)((uint16_t)w[1] | (uint32_t)(uint16_t)w[3] << 16);
+    return sum + (ints)_mm_madd_epi16(even, _mm_set1_epi32(low)) + (ints)_mm_madd_epi16(odd, _mm_set1_epi32(high));
 #else
-    return x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3];
+    return sum + (x & 255) * w[0] + ((x >> 8) & 255) * w[1] + ((x >> 16) & 255) * w[2] + ((x >> 24) & 255) * w[3];
 #endif
 }
 
 INLINE void multiply_block(const affine *a, int row, const uint8_t *x, int tiles, int32_t *out) {
-    (void)tiles;
-    for (int i = 0; i < BLOCK_ROWS * LANES; i++) out[i] = 0;
-    for (int r = 0; r < BLOCK_ROWS; r++) {
-        const int8_t *w = a->weights + (size_t)(row + r) * (size_t)a->inputs;
-        for (size_t k = 0; k < (size_t)a->inputs; k += 4)
-            for (int i = 0; i < LANES; i++) out[r * LANES + i] += sum4(x + k * LANES + i * 4, w + k);
-    }
+    const size_t depth = (size_t)a->inputs;
+    const int8_t *w = a->weights + (size_t)row * depth;
+    ints sum[BLOCK_TILES][BLOCK_ROWS] = {{{0}}};
+    for (size_t k = 0; k < depth; k += 4)
+#pragma GCC unroll 4
+        for (int r = 0; r < BLOCK_ROWS; r++)
+#pragma GCC unroll 2
+            for (int t = 0; t < tiles; t++)
+                sum[t][r] = products(sum[t][r], *(const ints *)(x + ((size_t)t * depth + k) * LANES), w + (size_t)r * depth + k);
+    for (int t = 0; t < tiles; t++)
+        for (int r = 0; r < BLOCK_ROWS; r++) *(ints *)(out + (t * BLOCK_ROWS + r) * LANES) = sum[t][r];
 }
 
 INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) {

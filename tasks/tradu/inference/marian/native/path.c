@@ -30,4 +30,4 @@ static void rows(const affine *a, const uint8_t *row, const int32_t *wanted, int
 }
 
 extern const path JOIN(tradu_path_, TRADU_PATH);
-const path JOIN(tradu_path_, TRADU_PATH) = {TEXT(TRADU_PATH), translate, multiply, rows};
+const path JOIN(tradu_path_, TRADU_PATH) = {TEXT(TRADU_PATH), LANES, translate, multiply, rows};

@@ -56,7 +56,7 @@ static int make_decoder(search *s, int32_t longest) {
     d->bytes = lines(capacity * dim), d->row = lines(dim), d->flat = lines(dim * 4);
     d->hidden_bytes = lines((size_t)BLOCK_TILES * LANES * (size_t)s->m->hidden);
     d->scores = lines((size_t)s->m->heads * (size_t)tiles_of(longest) * LANES * 4);
-    d->logits = lines(((size_t)s->m->target_words + LANES) * 4);
+    d->logits = lines(((size_t)s->m->target_words + STRIDE) * 4);
     s->moved = lines((size_t)s->j->beam * dim * 4);
     s->marks = calloc((size_t)s->m->target_words / 64 + 1, 8);
     s->wanted = lines((size_t)s->m->target_words * 4);
