@@ -1,4 +1,4 @@
-"""The batched engine on a real model: the same output whatever the batch, and the reference engine's on its numeric path."""
+"""The batched engine on real models: one output whatever the batch, and the reference engine's on its numeric path."""
 
 from __future__ import annotations
 
@@ -86,7 +86,11 @@ def test_it_agrees_with_the_reference_engine(name: str, english: list[str]) -> N
     texts = english
     if name == "firefox-pt-en":
         portuguese = [made.text for made in Translator(files()).translate(english)]
-        texts = [t for t, ids in zip(portuguese, Translator(own).tokens(portuguese), strict=True) if len(ids) <= LONGEST_TOKENS]
+        texts = [
+            t
+            for t, ids in zip(portuguese, Translator(own).tokens(portuguese), strict=True)
+            if len(ids) <= LONGEST_TOKENS
+        ]
     vocabulary = own.source_vocabulary.read_bytes()
     assert own.shortlist is not None
     reference = Reference(own.model.read_bytes(), vocabulary, vocabulary, own.shortlist.read_bytes())

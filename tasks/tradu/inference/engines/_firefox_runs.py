@@ -1,4 +1,4 @@
-"""The two ways to run a Firefox model: in batches on our own kernel, or one sentence at a time with Mozilla's engine."""
+"""The two ways to run a Firefox model: in batches on our own kernel, or sentence by sentence with Mozilla's engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Firefox's neural models (Bergamot), in batches on our own kernel: options `package` or `directory`, `threads`, `backend`."""
+"""Firefox's neural models (Bergamot), in batches: options `package` or `directory`, `threads`, `backend`."""
 
 from __future__ import annotations
 

@@ -19,10 +19,19 @@ from tradu.settings import get_settings
 SOURCES = Path(__file__).resolve().parent / "native"
 HOW_TO_ADD = "install a C compiler (apt-get install gcc) or `pip install ziglang`, then run `tradu setup`"
 _TIMEOUT_SECONDS = 600
-_COMMON = (
-    "-std=gnu11 -O3 -fPIC -ffp-contract=off -fno-math-errno -fno-trapping-math -fno-strict-aliasing "
-    "-Wall -Wextra -Wno-psabi -Wno-unknown-warning-option"
-).split()
+_COMMON = [
+    "-std=gnu11",
+    "-O3",
+    "-fPIC",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-strict-aliasing",
+    "-Wall",
+    "-Wextra",
+    "-Wno-psabi",
+    "-Wno-unknown-warning-option",
+]
 _AVX512 = "-mavx512f -mavx512bw -mavx512dq -mavx512vl"
 _X86_PATHS = {
     "avx512vnni": f"{_AVX512} -mavx512vnni -DTRADU_AVX512VNNI",
@@ -44,11 +53,12 @@ def library() -> Path:
     Raises:
         NoKernelError: it is not there and can't be built.
     """
-    name = f"marian-{_key()}.so"
-    for folder in _folders():
-        if (folder / name).is_file():
-            return folder / name
-    return _build(name)
+    return built() or _build(_name())
+
+
+def built() -> Path | None:
+    """The library, where it was built already."""
+    return next((path for folder in _folders() if (path := folder / _name()).is_file()), None)
 
 
 def compilers() -> Iterator[list[str]]:
@@ -75,9 +85,11 @@ def _build(name: str) -> Path:
                 said = getattr(error, "stderr", None) or str(error)
                 failures.append(f"{compiler[0]}: {str(said).strip()[-600:]}")
                 continue
-            made.replace(folder / name)  # at once, so that processes that build at the same time don't disturb each other
+            # at once, so that processes that build at the same time don't disturb each other
+            made.replace(folder / name)
+            _forget_others(folder, name)
             return folder / name
-    raise NoKernelError(f"the neural kernel can't be built: {'; '.join(failures)}")
+    raise NoKernelError(f"the neural kernel can't be built: {'; '.join(failures)}; {HOW_TO_ADD}")
 
 
 def _compile(compiler: list[str], place: Path) -> Path:
@@ -110,12 +122,19 @@ def _compile(compiler: list[str], place: Path) -> Path:
     return place / "marian.so"
 
 
-def _key() -> str:
-    """Changes with the sources, this file's flags and the processor's family."""
+def _forget_others(folder: Path, name: str) -> None:
+    """Remove the libraries of other versions; processes that have one open keep it."""
+    for other in folder.glob("marian-*.so"):
+        if other.name != name:
+            other.unlink(missing_ok=True)
+
+
+def _name() -> str:
+    """The library's file name; it changes with the sources, this file's flags and the processor's family."""
     digest = hashlib.sha256(_machine().encode())
     for file in (*sorted(SOURCES.iterdir()), Path(__file__)):
         digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    return f"marian-{digest.hexdigest()[:16]}.so"
 
 
 def _machine() -> str:
@@ -123,7 +142,7 @@ def _machine() -> str:
 
 
 def _folders() -> tuple[Path, ...]:
-    """Where the library may be: with the environment's packages, or in Tradu's home where these belong to another user."""
+    """Where the library may be: with the environment's packages, or in Tradu's home where these are another user's."""
     own = (Path(sys.prefix) / "lib" / "tradu",) if sys.prefix != sys.base_prefix else ()
     return (*own, get_settings().home / "native")
 
@@ -137,7 +156,3 @@ def _writable() -> Path:
         if os.access(folder, os.W_OK):
             return folder
     raise NoKernelError(f"the neural kernel can't be built: none of {', '.join(map(str, _folders()))} can be written")
-
-
-if __name__ == "__main__":
-    sys.stdout.write(f"{library()}\n")

@@ -1,4 +1,4 @@
-"""Reading a model in Marian's binary format, checked throughout: a truncated or foreign file is an error that says so."""
+"""Reading a model in Marian's binary format, checked throughout: a truncated or foreign file is a clear error."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class File:
         multiplier = float(self._bytes[end : end + 4].copy().view("<f4")[0])
         if not np.isfinite(multiplier) or multiplier <= 0:
             raise self.error(f"{name} has the multiplier {multiplier}")
-        if values.min(initial=0) == -128:  # noqa: PLR2004  # Marian's quantiser never makes it, and no kernel expects it
+        if values.min(initial=0) == -128:  # Marian's quantiser never makes it, and no kernel expects it
             raise self.error(f"{name} holds the value -128")
         return values, multiplier
 

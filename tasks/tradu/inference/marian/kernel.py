@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int32, c_int64, c_uint8, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
 from functools import lru_cache
 from typing import TypeVar
 
@@ -147,7 +147,8 @@ def kernel(path: str | None = None) -> Kernel:
     """The kernel for the best instruction set of this processor, or for the one named.
 
     Raises:
-        ModelError: it is not built and can't be, or the processor has not that instruction set.
+        NoKernelError: it is not built and can't be.
+        ModelError: the processor has not that instruction set.
     """
     library = _library()
     for number, name in enumerate(_names(library)):
@@ -169,7 +170,13 @@ def _names(library: ctypes.CDLL) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(build.library()))
+    path = build.library()
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise build.NoKernelError(
+            f"the neural kernel can't be loaded: {error}; remove {path} and run `tradu setup`"
+        ) from error
     for name, result, arguments in (
         ("tradu_abi", c_int, ()),
         ("tradu_paths", c_int, ()),
@@ -183,7 +190,7 @@ def _library() -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     if library.tradu_abi() != ABI:
-        raise ModelError("the neural kernel is of another version: run `tradu setup`")
+        raise build.NoKernelError(f"the neural kernel is of another version: remove {path} and run `tradu setup`")
     return library
 
 

@@ -15,7 +15,7 @@ from tradu.inference.marian.format import DESCRIPTION, INTGEMM8, File
 from tradu.inference.marian.shortlist import Shortlist
 
 POSITIONS = 1_024
-"""Rows of sinusoids that are made: the most tokens of a source or a translation, far above what a model was trained on."""
+"""Rows of sinusoids: the most tokens of a source or a translation, far above what the models were trained on."""
 _MOST_LAYERS = 64
 _SUPPORTED = {
     "type": "transformer",
@@ -124,7 +124,11 @@ class Network:
         return value
 
     def _prepared(
-        self, weights: NDArray[np.int8], weight_multiplier: float, input_multiplier: float, bias: NDArray[np.float32] | None
+        self,
+        weights: NDArray[np.int8],
+        weight_multiplier: float,
+        input_multiplier: float,
+        bias: NDArray[np.float32] | None,
     ) -> kernel.Affine:
         """A layer from weights [outputs, inputs]. Single precision throughout, as in the reference."""
         outputs, inputs = weights.shape

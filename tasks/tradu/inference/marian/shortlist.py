@@ -17,11 +17,12 @@ _HEADER_BYTES = 48
 
 @dataclass(frozen=True, slots=True)
 class Shortlist:
-    """`words[offsets[w] : offsets[w + 1]]` are the target words of the source word `w`; `first` frequent ones are always
-    allowed. Both arrays lie in the mapped file."""
+    """The target words that each source word may become; both arrays lie in the mapped file."""
 
     first: int
+    """So many of the most frequent target words are always allowed."""
     offsets: NDArray[np.uint64]
+    """`words[offsets[w] : offsets[w + 1]]` belong to the source word `w`."""
     words: NDArray[np.uint32]
 
 
@@ -41,7 +42,9 @@ def read_shortlist(path: Path, target_words: int) -> Shortlist:
     if magic != _MAGIC:
         raise ModelError(f"{path}: not a binary shortlist")
     if _HEADER_BYTES + 8 * sources + 4 * count != size:
-        raise ModelError(f"{path}: a shortlist of {sources} source words and {count} entries would not have {size} bytes")
+        raise ModelError(
+            f"{path}: a shortlist of {sources} source words and {count} entries would not have {size} bytes"
+        )
     at = _HEADER_BYTES + 8 * sources
     offsets, words = data[_HEADER_BYTES:at].view("<u8"), data[at:].view("<u4")
     broken = (

