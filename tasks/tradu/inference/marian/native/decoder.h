@@ -6,7 +6,7 @@
 #include "sentence.h"
 
 #define HEADS_AT_ONCE 4
-#define STRIDE 16
+#define WORDS_AT_ONCE 1024 /* a stretch of the vocabulary: their rows are to stay in the cache */
 
 /* Each sentence has `beam` lanes side by side; those beyond its live hypotheses are idle. */
 typedef struct {
@@ -15,10 +15,10 @@ typedef struct {
     sentence **sentences;      /* [room] */
     float *x, *branch, *gate, *query, *joined;
     float *cells; /* [layer][tile][dim][LANES]: the SSRU's memory */
-    uint8_t *bytes, *hidden_bytes, *row;
+    uint8_t *bytes, *hidden_bytes;
+    uint8_t *rows; /* [lane][dim]: the tops' bytes */
     float *scores; /* [heads][keys, in whole tiles] of one hypothesis */
     float *flat;   /* [dim] */
-    float *logits; /* [target words] */
 } decoder_space;
 
 /* The sentence whose live hypothesis is in a lane, or NULL. */
@@ -143,18 +143,42 @@ static void step_layers(const model *m, decoder_space *d) {
     }
 }
 
-/* The logits of a sentence's words for the token whose bytes are `row`; beyond them, up to a whole STRIDE, nothing. */
-static void word_logits(const model *m, const sentence *s, const uint8_t *row, float *logits) {
+/* Sums of some of a sentence's words, from `first` up to `end`, for the token whose bytes are `row`. */
+static void some_sums(const model *m, const sentence *s, const uint8_t *row, int32_t first, int32_t end, int32_t *sums) {
     const size_t dim = (size_t)m->dim;
-    int32_t sums[LANES] __attribute__((aligned(64)));
-    for (int32_t i = 0; i < s->words; i += LANES) {
-        const int32_t count = s->words - i < LANES ? s->words - i : LANES;
-        for (int32_t k = 0; k < count; k++)
-            sums[k] = dot(row, m->logits.weights + (size_t)s->wanted[i + k] * dim, dim);
-        for (int32_t k = count; k < LANES; k++) sums[k] = 0;
-        store(logits + i, m->logits.unquant * to_float(*(ints *)sums) + load(s->bias + i));
+    const int8_t *words[4];
+    for (; first + 4 <= end; first += 4) {
+        for (int i = 0; i < 4; i++) words[i] = m->logits.weights + (size_t)s->wanted[first + i] * dim;
+        dot4(row, words, dim, sums + first);
     }
+    for (; first < end; first++) sums[first] = dot(row, m->logits.weights + (size_t)s->wanted[first] * dim, dim);
+}
+
+/* The sums of all hypotheses, a stretch of the vocabulary after the other: its words stay in the cache meanwhile, and
+ * many sentences may use them. */
+static void all_sums(const model *m, decoder_space *d) {
+    const size_t dim = (size_t)m->dim;
+    for (int i = 0; i < d->count * d->beam; i++)
+        row_of(d->bytes + (size_t)(i / LANES) * dim * LANES, i % LANES, m->dim, d->rows + (size_t)i * dim);
+    for (int i = 0; i < d->count; i++) d->sentences[i]->cursor = 0;
+    for (int32_t border = WORDS_AT_ONCE; border < m->target_words + WORDS_AT_ONCE; border += WORDS_AT_ONCE)
+        for (int i = 0; i < d->count; i++) {
+            sentence *s = d->sentences[i];
+            int32_t end = s->cursor;
+            while (end < s->words && s->wanted[end] < border) end++;
+            for (int rank = 0; rank < s->live; rank++)
+                some_sums(m, s, d->rows + (size_t)(i * d->beam + rank) * dim, s->cursor, end, sums_of(s, rank));
+            s->cursor = end;
+        }
+}
+
+/* A hypothesis's logits from its sums, in the same place; beyond them, up to a whole STRIDE, nothing. */
+static float *finish_logits(const model *m, const sentence *s, int rank) {
+    float *logits = (float *)sums_of(s, rank);
+    for (int32_t i = 0; i < s->words; i += LANES)
+        store(logits + i, m->logits.unquant * to_float(*(ints *)(logits + i)) + load(s->bias + i));
     for (int32_t i = s->words; i % STRIDE; i++) logits[i] = -INFINITY;
+    return logits;
 }
 
 /* log(sum(exp(logits))): STRIDE sums, then one by one, whatever the width of the registers */

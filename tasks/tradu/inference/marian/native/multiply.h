@@ -4,7 +4,7 @@
  * Two forms:
  *   multiply_block  a vector of tokens: the four bytes of a weight row are broadcast to the tokens' four bytes, so the
  *                   weights need no packing and are read where they lie in the file.
- *   dot             one token, the vector runs along the row: for single rows and for a shortlist's words.
+ *   dot, dot4       one token, the vector runs along the row: for single rows and for a shortlist's words.
  */
 #ifndef TRADU_MULTIPLY_H
 #define TRADU_MULTIPLY_H
@@ -70,6 +70,26 @@ INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) {
         sum = products(sum, _mm512_maskz_loadu_epi8(rest, x + k), _mm512_maskz_loadu_epi8(rest, w + k));
     }
     return _mm512_reduce_add_epi32(sum);
+}
+
+/* The sums of four rows; where `depth` is no multiple of 64 one by one. */
+INLINE void dot4(const uint8_t *x, const int8_t *const *w, size_t depth, int32_t *out) {
+    if (depth % 64) {
+        for (int i = 0; i < 4; i++) out[i] = dot(x, w[i], depth);
+        return;
+    }
+    __m512i s[4];
+    for (int i = 0; i < 4; i++) s[i] = _mm512_setzero_si512();
+    for (size_t k = 0; k < depth; k += 64) {
+        const __m512i token = _mm512_loadu_si512(x + k);
+        for (int i = 0; i < 4; i++) s[i] = products(s[i], token, _mm512_loadu_si512(w[i] + k));
+    }
+    /* each 128-bit quarter becomes four sums, then the quarters are added */
+    const __m512i a = _mm512_add_epi32(_mm512_unpacklo_epi32(s[0], s[1]), _mm512_unpackhi_epi32(s[0], s[1]));
+    const __m512i b = _mm512_add_epi32(_mm512_unpacklo_epi32(s[2], s[3]), _mm512_unpackhi_epi32(s[2], s[3]));
+    const __m512i c = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    const __m256i d = _mm256_add_epi32(_mm512_castsi512_si256(c), _mm512_extracti64x4_epi64(c, 1));
+    _mm_storeu_si128((__m128i *)out, _mm_add_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1)));
 }
 
 #elif defined(TRADU_AVXVNNI) || defined(TRADU_AVX2) || (defined(TRADU_SATURATING) && defined(__AVX2__))
@@ -146,6 +166,10 @@ INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) { /* depth i
     return sum_of(sum);
 }
 
+INLINE void dot4(const uint8_t *x, const int8_t *const *w, size_t depth, int32_t *out) {
+    for (int i = 0; i < 4; i++) out[i] = dot(x, w[i], depth);
+}
+
 #else /* any processor */
 
 #define BLOCK_TILES 2
@@ -182,6 +206,10 @@ INLINE int32_t dot(const uint8_t *x, const int8_t *w, size_t depth) {
     int32_t sum = 0;
     for (size_t k = 0; k < depth; k++) sum += x[k] * w[k];
     return sum;
+}
+
+INLINE void dot4(const uint8_t *x, const int8_t *const *w, size_t depth, int32_t *out) {
+    for (int i = 0; i < 4; i++) out[i] = dot(x, w[i], depth);
 }
 
 #endif

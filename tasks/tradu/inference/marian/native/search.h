@@ -53,15 +53,14 @@ static int make_decoder(search *s, int32_t longest) {
     d->x = lines(capacity * dim * 4), d->branch = lines(capacity * dim * 4), d->gate = lines(capacity * dim * 4);
     d->query = lines(capacity * dim * 4), d->joined = lines(capacity * dim * 4);
     d->cells = lines(capacity * dim * 4 * (size_t)s->m->decoder_layers);
-    d->bytes = lines(capacity * dim), d->row = lines(dim), d->flat = lines(dim * 4);
+    d->bytes = lines(capacity * dim), d->rows = lines(capacity * dim), d->flat = lines(dim * 4);
     d->hidden_bytes = lines((size_t)BLOCK_TILES * LANES * (size_t)s->m->hidden);
     d->scores = lines((size_t)s->m->heads * (size_t)tiles_of(longest) * LANES * 4);
-    d->logits = lines(((size_t)s->m->target_words + STRIDE) * 4);
     s->moved = lines((size_t)s->j->beam * dim * 4);
     s->marks = calloc((size_t)s->m->target_words / 64 + 1, 8);
     s->wanted = lines((size_t)s->m->target_words * 4);
-    if (!(d->sentences && d->x && d->branch && d->gate && d->query && d->joined && d->cells && d->bytes && d->row &&
-          d->flat && d->hidden_bytes && d->scores && d->logits && s->moved && s->marks && s->wanted))
+    if (!(d->sentences && d->x && d->branch && d->gate && d->query && d->joined && d->cells && d->bytes &&
+          d->flat && d->hidden_bytes && d->rows && d->scores && s->moved && s->marks && s->wanted))
         return 0;
     /* lanes that were never used are computed with too: they must hold numbers, not what lay in memory */
     memset(d->x, 0, capacity * dim * 4), memset(d->joined, 0, capacity * dim * 4);
@@ -75,7 +74,7 @@ static void free_search(search *s) {
     for (int32_t i = 0; i < s->waiting_count; i++) free(s->waiting[i]);
     for (int32_t i = 0; i < d->count; i++) free(d->sentences[i]);
     free(d->sentences), free(d->x), free(d->branch), free(d->gate), free(d->query), free(d->joined), free(d->cells);
-    free(d->bytes), free(d->hidden_bytes), free(d->row), free(d->scores), free(d->flat), free(d->logits);
+    free(d->bytes), free(d->hidden_bytes), free(d->rows), free(d->scores), free(d->flat);
     free(s->marks), free(s->wanted), free(s->moved);
 }
 
@@ -196,25 +195,22 @@ static void choose_many(const model *m, sentence *of, const candidate *best, int
     if (of->step + 1 == of->limit) of->live = 0;
 }
 
-/* Choose the next words of a sentence; its hypotheses' tops are in the lanes from `first` on. */
-static void choose(search *s, sentence *of, int first, int32_t *parents) {
-    decoder_space *d = &s->decoder;
+/* Choose the next words of a sentence, from its hypotheses' sums. */
+static void choose(search *s, sentence *of, int32_t *parents) {
     const int32_t room = of->beam - of->finished;
     candidate best[MAX_BEAM];
     int32_t count = 0;
     for (int32_t rank = 0; rank < of->live; rank++) {
-        const int lane = first + rank;
-        row_of(d->bytes + (size_t)(lane / LANES) * (size_t)s->m->dim * LANES, lane % LANES, s->m->dim, d->row);
-        word_logits(s->m, of, d->row, d->logits);
+        const float *logits = finish_logits(s->m, of, rank);
         if (of->beam == 1) {
-            choose_one(s->m, of, d->logits);
+            choose_one(s->m, of, logits);
             break;
         }
-        float most = d->logits[0];
-        for (int32_t i = 1; i < of->words; i++) most = d->logits[i] > most ? d->logits[i] : most;
-        const float all = log_total(d->logits, of->words, most);
+        float most = logits[0];
+        for (int32_t i = 1; i < of->words; i++) most = logits[i] > most ? logits[i] : most;
+        const float all = log_total(logits, of->words, most);
         for (int32_t i = 0; i < of->words; i++) {
-            const float each = d->logits[i] - all, total = of->total[rank] + each;
+            const float each = logits[i] - all, total = of->total[rank] + each;
             if (count < room || total > best[count - 1].total)
                 count = insert(best, count, room, (candidate){total, each, of->wanted[i], rank});
         }
@@ -229,10 +225,11 @@ static void step(search *s) {
     static const int32_t same[MAX_BEAM] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     step_layers(s->m, d);
     quantise(d->x, s->m->dim, tiles_of(d->count * d->beam), s->m->logits.quant, d->bytes);
+    all_sums(s->m, d);
     for (int i = 0; i < d->count; i++) {
         int32_t parents[MAX_BEAM];
         sentence *of = d->sentences[i];
-        choose(s, of, i * d->beam, parents);
+        choose(s, of, parents);
         if (of->live && d->beam > 1) move_cells(s, i * d->beam, parents, i * d->beam, of->live);
     }
     for (int i = 0; i < d->count;) {

@@ -19,9 +19,10 @@ typedef struct {
     int32_t index, length, limit, step, beam;
     int32_t live;     /* hypotheses still growing */
     int32_t finished; /* hypotheses in `done` */
-    int32_t words;
+    int32_t words, cursor;
     int32_t *wanted;   /* [words] ids, ascending */
     float *bias;       /* [words] */
+    int32_t *sums;     /* [beam][words, in whole STRIDEs]; they become the logits */
     float *keys;       /* [layer][key tile][dim][LANES] */
     float *values;     /* [layer][length][dim] */
     choice *history;   /* [limit][beam] */
@@ -30,6 +31,12 @@ typedef struct {
     int32_t last[MAX_BEAM]; /* the token each hypothesis ends in, -1 at the start */
     hypothesis done[MAX_BEAM];
 } sentence;
+
+#define STRIDE 16
+
+INLINE int32_t *sums_of(const sentence *s, int rank) {
+    return s->sums + (size_t)rank * (size_t)((s->words + STRIDE - 1) / STRIDE * STRIDE);
+}
 
 INLINE size_t round64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
@@ -72,10 +79,11 @@ static sentence *sentence_new(const model *m, const job *j, int32_t index, const
     const size_t layers = (size_t)m->decoder_layers, dim = (size_t)m->dim, beam = (size_t)j->beam;
     const size_t keys = round64(layers * (size_t)tiles_of((int)length) * dim * LANES * sizeof(float));
     const size_t values = round64(layers * length * dim * sizeof(float));
-    const size_t bias = round64(((size_t)words + LANES) * sizeof(float)), ids = round64((size_t)words * sizeof(int32_t));
+    const size_t bias = round64(((size_t)words + LANES) * sizeof(float));
+    const size_t sums = beam * round64((size_t)words * sizeof(int32_t)), ids = round64((size_t)words * sizeof(int32_t));
     const size_t history = round64(limit * beam * sizeof(choice));
     const size_t attention = j->out_attention ? round64(limit * beam * length * sizeof(float)) : 0;
-    char *memory = lines(round64(sizeof(sentence)) + keys + values + bias + ids + history + attention);
+    char *memory = lines(round64(sizeof(sentence)) + keys + values + bias + sums + ids + history + attention);
     if (!memory) return NULL;
     sentence *s = (sentence *)memory;
     memset(s, 0, sizeof *s);
@@ -83,6 +91,7 @@ static sentence *sentence_new(const model *m, const job *j, int32_t index, const
     s->keys = (float *)memory, memory += keys;
     s->values = (float *)memory, memory += values;
     s->bias = (float *)memory, memory += bias;
+    s->sums = (int32_t *)memory, memory += sums;
     s->wanted = (int32_t *)memory, memory += ids;
     s->history = (choice *)memory, memory += history;
     s->attention = attention ? (float *)memory : NULL;
