@@ -16,8 +16,8 @@ from tradu.inference.marian.network import Network
 from tradu.inference.marian.shortlist import read_shortlist
 from tradu.inference.marian.vocabulary import Vocabulary
 
-SLOTS = 96
-"""Hypotheses decoded side by side by one thread: a multiple of the kernel's block of 48 tokens."""
+SLOTS = 48
+"""Hypotheses decoded side by side by one thread: a whole block of the kernel; with more, their keys leave the cache."""
 GROUP_TOKENS = 1_024
 """Source tokens encoded together."""
 LONGEST_TOKENS = 127
