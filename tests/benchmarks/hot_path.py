@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -196,6 +197,19 @@ def memory(pid: int) -> dict[str, float]:
     return {"pss": found["Pss"], "own": found["Private_Clean"] + found["Private_Dirty"], "rss": found["Rss"]}
 
 
+def of_files(pid: int, folder: Path) -> dict[str, float]:
+    """What a process has of the files below a folder in memory, MB: resident, and not shared with another process."""
+    found = {"rss": 0.0, "own": 0.0}
+    ours = False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        key, _, rest = line.partition(":")
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            ours = str(folder) in line
+        elif ours and key in ("Rss", "Private_Clean", "Private_Dirty"):
+            found["rss" if key == "Rss" else "own"] += int(rest.split()[0]) / 1024
+    return found
+
+
 def worker() -> None:
     """A process that loads the model, translates, says what that cost, and waits."""
     before = memory(os.getpid())
@@ -207,7 +221,8 @@ def worker() -> None:
     after = memory(os.getpid())
     print(json.dumps({"load": load, "before": before, "loaded": loaded, "after": after}), flush=True)
     sys.stdin.readline()
-    print(json.dumps(memory(os.getpid())), flush=True)
+    mapped = of_files(os.getpid(), files("en").model.parent)
+    print(json.dumps({**memory(os.getpid()), "mapped": mapped["rss"], "mapped_own": mapped["own"]}), flush=True)
     sys.stdin.readline()
 
 
@@ -326,10 +341,16 @@ def _say_memory(texts: Sequence[str]) -> None:
         f"{one['loaded']['rss']:.0f} MB, after 512 sentences {one['after']['rss']:.0f} MB resident"
     )
     many = processes(texts[:512], PROCESSES)
-    pss, own, rss = (sum(answer["together"][key] for answer in many) for key in ("pss", "own", "rss"))
+    pss, own, rss, mapped, mapped_own = (
+        sum(answer["together"][key] for answer in many) for key in ("pss", "own", "rss", "mapped", "mapped_own")
+    )
     print(
         f"{PROCESSES} processes: together {pss:.0f} MB (each {pss / PROCESSES:.0f} MB, {own / PROCESSES:.0f} MB of it "
         f"its own); without sharing they would take {rss:.0f} MB; load {max(a['load'] for a in many):.2f} s"
+    )
+    print(
+        f"of the model's files each has {mapped / PROCESSES:.1f} MB in memory, of which {mapped_own / PROCESSES:.1f} MB "
+        "is not shared"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -53,7 +54,12 @@ def library() -> Path:
     Raises:
         NoKernelError: it is not there and can't be built.
     """
-    return built() or _build(_name())
+    if path := built():
+        return path
+    folder = _writable()
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of many workers that start together one builds
+        return built() or _build(folder, _name())
 
 
 def built() -> Path | None:
@@ -71,11 +77,10 @@ def compilers() -> Iterator[list[str]]:
         yield [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline", "-fno-sanitize=undefined"]
 
 
-def _build(name: str) -> Path:
+def _build(folder: Path, name: str) -> Path:
     found = list(compilers())
     if not found:
         raise NoKernelError(f"the neural kernel is not built, and there is no C compiler: {HOW_TO_ADD}")
-    folder = _writable()
     failures = []
     for compiler in found:
         with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as place:
@@ -85,7 +90,6 @@ def _build(name: str) -> Path:
                 said = getattr(error, "stderr", None) or str(error)
                 failures.append(f"{compiler[0]}: {str(said).strip()[-600:]}")
                 continue
-            # at once, so that processes that build at the same time don't disturb each other
             made.replace(folder / name)
             _forget_others(folder, name)
             return folder / name

@@ -50,7 +50,14 @@ static const path *const paths[] = {
 };
 enum { PATHS = sizeof paths / sizeof *paths };
 
-static const path *get(int number) { return number >= 0 && number < PATHS && usable(paths[number]) ? paths[number] : 0; }
+/* Asking the processor is slow in a virtual machine, so each answer is kept: 1 + the answer, 0: not asked yet. */
+static char asked[PATHS];
+
+static const path *get(int number) {
+    if (number < 0 || number >= PATHS) return 0;
+    if (!asked[number]) asked[number] = (char)(1 + (usable(paths[number]) != 0));
+    return asked[number] == 2 ? paths[number] : 0;
+}
 
 int tradu_abi(void) { return TRADU_ABI; }
 int tradu_paths(void) { return PATHS; }
