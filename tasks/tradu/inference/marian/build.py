@@ -98,7 +98,6 @@ def _build(folder: Path, name: str) -> Path:
 
 def _compile(compiler: list[str], place: Path) -> Path:
     """Each instruction set is a compilation of its own; all go into one library, which chooses at run time."""
-    paths = _PATHS | (_X86_PATHS if _machine() == "x86_64" else {})
     environment = os.environ | {
         "ZIG_GLOBAL_CACHE_DIR": str(place / "zig"),
         "ZIG_LOCAL_CACHE_DIR": str(place / "zig"),
@@ -115,7 +114,7 @@ def _compile(compiler: list[str], place: Path) -> Path:
 
     objects = [str(place / "choose.o")]
     running = [start(*_COMMON, "-c", str(SOURCES / "choose.c"), "-o", objects[0])]
-    for path, flags in paths.items():
+    for path, flags in _paths().items():
         objects.append(str(place / f"{path}.o"))
         running.append(
             start(*_COMMON, *flags.split(), f"-DTRADU_PATH={path}", "-c", str(SOURCES / "path.c"), "-o", objects[-1])
@@ -134,15 +133,16 @@ def _forget_others(folder: Path, name: str) -> None:
 
 
 def _name() -> str:
-    """The library's file name; it changes with the sources, this file's flags and the processor's family."""
-    digest = hashlib.sha256(_machine().encode())
-    for file in (*sorted(SOURCES.iterdir()), Path(__file__)):
+    """The library's file name; it changes with the sources, the flags and the processor's family."""
+    digest = hashlib.sha256(repr((platform.machine(), _COMMON, _paths())).encode())
+    for file in sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.h")]):
         digest.update(file.read_bytes())
     return f"marian-{digest.hexdigest()[:16]}.so"
 
 
-def _machine() -> str:
-    return platform.machine()
+def _paths() -> dict[str, str]:
+    """The instruction sets to compile for, each with its flags."""
+    return _PATHS | (_X86_PATHS if platform.machine() == "x86_64" else {})
 
 
 def _folders() -> tuple[Path, ...]:
