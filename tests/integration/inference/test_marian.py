@@ -148,6 +148,14 @@ def test_text_beyond_the_model_is_refused_or_cut_never_lost(translator: Translat
     assert translator.translate([]) == []
 
 
+def test_blank_pieces_keep_their_place() -> None:
+    runs = _firefox_runs.Batches(files(), 1)
+    one, blank, two = runs.run(["One house.", "", "Two houses."])
+    assert (one, blank, two) == (*runs.run(["One house."]), "", *runs.run(["Two houses."]))
+    spaced = "abc " * 200
+    assert runs.run([f"{spaced} "])[0].endswith(" ")
+
+
 def test_without_a_shortlist_all_words_are_allowed(english: list[str], alone: list[Translation]) -> None:
     made = Translator(replace(files(), shortlist=None)).translate(english[:8])
     assert CHRF().corpus_score([m.text for m in made], [[a.text for a in alone[:8]]]).score > 80

@@ -33,7 +33,7 @@ class Batches:
         cut = pieces_that_fit(self._translator, distinct)
         made = iter(self._translator.translate([piece.strip() for pieces in cut for piece in pieces]))
         translated = {
-            text: pieces[0] if not pieces[0].strip() else "".join(space_of(piece, next(made).text) for piece in pieces)
+            text: "".join(space_of(piece, next(made).text) for piece in pieces)
             for text, pieces in zip(distinct, cut, strict=True)
         }
         return [translated[text] for text in texts]

@@ -58,7 +58,7 @@ static int32_t allowed_words(const model *m, const int32_t *ids, int32_t length,
     const int32_t first = m->list_words ? m->first_words : m->target_words;
     for (int32_t i = 0; i < first; i++) MARK(i);
     for (int32_t i = 0; i < length && m->list_words; i++) {
-        if (m->shared) MARK(ids[i]);
+        if (m->shared && ids[i] < m->target_words) MARK(ids[i]);
         if (ids[i] + 1 < m->list_words)
             for (uint64_t j = m->list_offsets[ids[i]]; j < m->list_offsets[ids[i] + 1]; j++) MARK(m->lists[j]);
     }
