@@ -192,3 +192,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         cut.write_bytes(path.read_bytes()[:100_000])
         with pytest.raises(ModelError, match=str(cut)):
             Translator(replace(whole, **{field: cut}))
+    garbled = tmp_path / "vocab.garbled.spm"
+    garbled.write_bytes(whole.source_vocabulary.read_bytes().replace("\u2581the".encode(), b"\xff\xfethe  "[:6], 1))
+    with pytest.raises(ModelError, match=str(garbled)):
+        Translator(replace(whole, source_vocabulary=garbled))

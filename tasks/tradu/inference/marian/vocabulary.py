@@ -23,10 +23,10 @@ class Vocabulary:
         """
         try:
             self._processor = SentencePieceProcessor(model_proto=data)
-        except (RuntimeError, OSError) as error:
-            raise ModelError(f"{name}: not a SentencePiece vocabulary ({error})") from error
+            self._pieces = [self._spelling(i) for i in range(len(self))]
+        except (RuntimeError, OSError, UnicodeDecodeError) as error:
+            raise ModelError(f"{name}: not a whole SentencePiece vocabulary ({error})") from error
         self.end = int(self._processor.eos_id())
-        self._pieces = [self._spelling(i) for i in range(len(self))]
         if self.end < 0:
             raise ModelError(f"{name}: the vocabulary has no end of sentence")
 

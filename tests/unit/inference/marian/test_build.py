@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def test_what_is_there_is_not_built_again(elsewhere: Path, monkeypatch: pytest.M
     made.parent.mkdir()
     made.write_bytes(b"")
     assert build.library() == made
+
+
+def test_the_sources_compile_without_warnings() -> None:
+    compiler = next(build.compilers(), None)
+    if compiler is None:
+        pytest.skip("NOT TESTED: no C compiler here")
+    for path, flags in build._paths().items():
+        strict = ["-Werror", "-Wshadow", "-fsyntax-only", f"-DTRADU_PATH={path}", *flags.split()]
+        for source in build.SOURCES.glob("*.c"):
+            command = [*compiler, *build._COMMON, *strict, str(source)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
 
 
 def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
