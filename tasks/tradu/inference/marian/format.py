@@ -19,6 +19,7 @@ _VERSION = 1
 _MOST_ITEMS = 10_000
 _MOST_NAME_BYTES = 1_000
 _MOST_DIMENSIONS = 8
+_LEAST_MULTIPLIER, _LARGEST_MULTIPLIER = 1e-6, 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,19 @@ class File:
         end = item.start + item.elements
         values = self._bytes[item.start : end].view(np.int8)
         multiplier = float(self._bytes[end : end + 4].copy().view("<f4")[0])
-        if not np.isfinite(multiplier) or multiplier <= 0:
-            raise self.error(f"{name} has the multiplier {multiplier}")
+        self.check_multiplier(name, multiplier)
         if values.min(initial=0) == -128:  # Marian's quantiser never makes it, and no kernel expects it
             raise self.error(f"{name} holds the value -128")
         return values, multiplier
+
+    def check_multiplier(self, name: str, value: float) -> None:
+        """Refuse a multiplier that no quantiser makes.
+
+        Raises:
+            ModelError: it is not a positive number of a usual size.
+        """
+        if not _LEAST_MULTIPLIER <= value <= _LARGEST_MULTIPLIER:
+            raise self.error(f"{name} has the multiplier {value}")
 
     def text(self, name: str) -> str:
         """A tensor of bytes that is text.

@@ -113,14 +113,13 @@ class Network:
         if "none_QuantMultA" in self._file.items:
             return self._multiplier("none_QuantMultA")
         value, multiplier = self._file.weights("decoder_Wemb_QuantMultA", (1, 1))
-        if value[0] <= 0:
-            raise self._file.error("decoder_Wemb_QuantMultA is not positive")
-        return float(np.float32(value[0]) / np.float32(multiplier))
+        quotient = float(np.float32(value[0]) / np.float32(multiplier))
+        self._file.check_multiplier("decoder_Wemb_QuantMultA", quotient)
+        return quotient
 
     def _multiplier(self, name: str) -> float:
         value = float(self._file.floats(name, 1)[0])
-        if value <= 0:
-            raise self._file.error(f"{name} is {value}")
+        self._file.check_multiplier(name, value)
         return value
 
     def _prepared(

@@ -96,7 +96,7 @@ def test_what_no_quantiser_makes_is_damage(tmp_path: Path) -> None:
     for name, put, message in (
         ("Wemb", b"\x80", "-128"),
         ("encoder_l1_self_bq", struct.pack("<f", float("nan")), "not finite"),
-        ("none_QuantMultA", struct.pack("<f", -1.0), "is -1.0"),
+        ("none_QuantMultA", struct.pack("<f", -1.0), "multiplier -1.0"),
     ):
         damaged = bytearray(WHOLE)
         start = file.items[name].start
