@@ -66,7 +66,7 @@ INLINE ints quantised(lanes value, lanes quant) {
 INLINE ints packed(ints a, ints b, ints c, ints d) { return a | (b << 8) | (c << 16) | (d << 24); }
 
 /* e^x in double precision: 2^n * e^r with |r| <= ln 2 / 2 and a polynomial for e^r; error below 1e-11, so that the result
- * is the correctly rounded float but in about one case of 10,000. */
+ * is the correctly rounded float but in about one case of 100,000. */
 INLINE doubles exp_doubles(doubles x) {
     const double magic = 6755399441055744.0; /* 1.5 * 2^52: rounds to a whole number, as above */
     doubles shifted = x * 1.4426950408889634 + magic;
