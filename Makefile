@@ -7,7 +7,7 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 BIN := .venv/bin
 
-.PHONY: help setup up down demo test lint bench clean
+.PHONY: help setup up down demo test lint bench drills clean
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
@@ -35,6 +35,9 @@ test: lint  ## Lint, unit, DAG, integration and end-to-end tests.
 
 bench: setup  ## Benchmarks: takes minutes.
 	$(BIN)/python -m pytest tests/benchmarks -s
+
+drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: a quarter of an hour a seed.
+	$(BIN)/python -m pytest tests/drills -s
 
 clean:  ## Remove all that was made, inside and outside this folder.
 	@if [ -x $(BIN)/tradu ]; then $(BIN)/tradu clean --yes; fi

@@ -3,7 +3,8 @@
 admit -> ingest -> gate -> partition -> gate -> infer (mapped over shards) -> gate -> assemble -> gate -> publish
 
 A run may be repeated at any time: the job is named by its idempotency key, finished blocks are never done twice, and
-every task looks in the ledger for what is still open.
+every task looks in the ledger for what is still open. Where a gate stops a run, `ask` has a person decide in
+`tradu_decide`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from airflow.sdk import Param, dag, get_current_context, task
 
 from tradu.settings import get_settings
 from tradu_airflow.links import DataDocsLink
-from tradu_airflow.operators import ShardOperator
-from tradu_airflow.stages import end_failed_job, for_good, pass_gate
+from tradu_airflow.operators import AskOperator, ShardOperator
+from tradu_airflow.stages import end_failed_job, for_good, pass_gate, stage_of
 
 LANGUAGE = "^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})?$"
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
@@ -109,7 +110,7 @@ def tradu_translate() -> None:
         """How many files came in."""
         from tradu import line
 
-        with for_good():
+        with stage_of(job_id):
             return line.ingest(job_id)
 
     @task
@@ -119,7 +120,7 @@ def tradu_translate() -> None:
 
         from tradu import line
 
-        with for_good():
+        with stage_of(job_id):
             return asdict(line.partition(job_id))
 
     @task
@@ -142,7 +143,7 @@ def tradu_translate() -> None:
         """How many documents were rebuilt."""
         from tradu import line
 
-        with for_good():
+        with stage_of(job_id):
             return line.assemble(job_id)
 
     @task
@@ -162,8 +163,10 @@ def tradu_translate() -> None:
     translations, assembled, output, done = gate("translations", job), assemble(job), gate("output", job), publish(job)
     taken_in >> documents >> partitioned >> shards
     infer >> translations >> assembled >> output >> done
+    ask = AskOperator(task_id="ask", job_id=job, trigger_rule="one_failed")
     for judged in (documents, shards, translations, output):
         judged.operator.operator_extra_links = (DataDocsLink(),)
+        judged >> ask
 
 
 tradu_translate()

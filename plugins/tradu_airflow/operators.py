@@ -1,4 +1,4 @@
-"""The operator that hands a shard to Dask and gives its slot back."""
+"""The operators of the line: one hands a shard to Dask, one has a person decide where a gate has stopped a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from tradu_airflow.triggers import ShardTrigger
 
@@ -35,6 +37,9 @@ class ShardOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Submit what is open and wait for it without a slot."""
+        from tradu import line
+
+        line.take_up(self.job_id, context["run_id"])
         self._submit()
 
     def resume(self, context: Context, event: dict[str, Any]) -> None:
@@ -54,3 +59,31 @@ class ShardOperator(BaseOperator):
         verb = "adopted" if submission.adopted else "submitted"
         self.log.info("%s %d batches, epoch %d", verb, submission.batches, submission.epoch)
         self.defer(trigger=ShardTrigger(job_id=self.job_id, shard=int(self.shard)), method_name="resume")
+
+
+class AskOperator(TriggerDagRunOperator):
+    """Starts a run of `tradu_decide` where a gate has stopped the job: a person decides there what becomes of it.
+
+    The stopped run ends meanwhile: it holds none of the places for runs, however long the answer takes.
+
+    Args:
+        job_id: the job.
+    """
+
+    template_fields: Sequence[str] = ("job_id",)
+
+    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+        super().__init__(trigger_dag_id="tradu_decide", logical_date=None, skip_when_already_exists=True, **kwargs)
+        self.job_id = job_id
+
+    def execute(self, context: Context) -> None:
+        """Ask, where there is something to ask."""
+        from tradu.ledger import jobs
+        from tradu.ledger.connection import get_ledger
+
+        job = jobs.find(UUID(self.job_id), get_ledger("task"))
+        if job.stopped_by is None:
+            raise AirflowSkipException("no gate has stopped this job")
+        self.conf = {"job_id": self.job_id, "gate": job.stopped_by, "found": job.reason or ""}
+        self.trigger_run_id = f"{job.stopped_by}__{context['run_id']}"
+        super().execute(context)

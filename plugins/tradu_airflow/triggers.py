@@ -15,6 +15,7 @@ from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent
 log = logging.getLogger(__name__)
 Outcome = Literal["done", "stalled", "stopped"]
 RETRY_SECONDS = 5.0
+SEEN_SECONDS = 10.0
 BUSY_SHARE = 10
 """The ledger is asked so rarely that asking takes no more than one part in this many of the time."""
 
@@ -37,6 +38,7 @@ class ShardPoller:
     def __init__(self, dsn: str, poll_seconds: float, stall_seconds: float) -> None:
         self._dsn, self._poll, self._stall = dsn, poll_seconds, stall_seconds
         self._waiters: dict[tuple[UUID, int], list[_Waiter]] = {}
+        self._seen_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, job_id: UUID, shard: int) -> Outcome:
@@ -56,22 +58,31 @@ class ShardPoller:
     async def _run(self) -> None:
         import psycopg
 
+        from tradu.ledger.connection import instance_id
+        from tradu.ledger.sql import QUERIES
+
         while self._waiters:
             try:
                 async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
                     while self._waiters:
                         took = await self._tick(connection)
                         await asyncio.sleep(max(self._poll, took * BUSY_SHARE))
+                    await connection.execute(QUERIES["leave_instance"], {"instance_id": instance_id("trigger")})
+                    self._seen_at = float("-inf")
             except psycopg.Error as error:
                 log.warning("the ledger does not answer (%s); asking again in %s s", error, RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _tick(self, connection: Any) -> float:
-        from tradu.ledger.connection import row_of
+        from tradu.ledger.connection import instance_id, row_of
         from tradu.ledger.rows import ShardWatch
         from tradu.ledger.sql import QUERIES
 
         started, asked = time.monotonic(), list(self._waiters)
+        if started - self._seen_at > SEEN_SECONDS:
+            me = {"instance_id": instance_id("trigger"), "kind": "trigger"}
+            await connection.execute(QUERIES["see_instance"], me)
+            self._seen_at = started
         values = {"job_ids": [job for job, _ in asked], "shards": [shard for _, shard in asked]}
         async with connection.cursor(row_factory=row_of(ShardWatch)) as cursor:
             await cursor.execute(QUERIES["watch_shards"], values)

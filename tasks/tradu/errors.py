@@ -42,6 +42,14 @@ class TransientError(TraduError):
     error_class = ErrorClass.TRANSIENT
 
 
+class StaleLeaseError(TransientError):
+    """This process was away for longer than its lease, and another one has taken its work over: let it go on."""
+
+
+class DamagedError(DataError):
+    """An object of the store is not as it was written: `tradu verify JOB` says which, and `--redo` makes it again."""
+
+
 class ResourceError(TraduError):
     """Not enough memory, disk or queue space: try a smaller batch, later."""
 
@@ -50,6 +58,18 @@ class ResourceError(TraduError):
 
 class SystemicError(TraduError):
     """The ledger, the store or the cluster can't be reached: start it (`tradu doctor` says what is wrong)."""
+
+
+class StoreError(SystemicError):
+    """The store can't be reached, or takes nothing: `tradu doctor` says what is wrong."""
+
+
+class LedgerRewoundError(SystemicError):
+    """The ledger is older than the store: nothing is claimed or delivered until a person says `tradu ledger accept`."""
+
+
+class CircuitOpenError(SystemicError):
+    """A circuit is open: nothing is claimed for it until a trial succeeds (`tradu incidents` says why it opened)."""
 
 
 class RequestError(TraduError):

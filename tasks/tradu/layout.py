@@ -20,6 +20,17 @@ SEGMENTS = pa.schema(
 """One row per segment, in document order; one row group per batch of source text, shared by all target languages."""
 
 
+JOB_PREFIXES = ("raw", "blocks", "results", "gates", "output")
+"""Where the objects of jobs lie."""
+INCOMING = "raw/incoming/"
+"""Bytes on their way in, before their checksum is known."""
+
+
+def is_result(key: str) -> bool:
+    """Whether a key is that of the results of an attempt at a batch."""
+    return key.startswith("results/") and key.count("/") == 2
+
+
 def raw_key(document_id: str) -> str:
     """The bytes of a document as they came in."""
     return f"raw/{document_id[:2]}/{document_id}"

@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tradu import telemetry
 from tradu.errors import GateStopError, RequestError
-from tradu.ledger import jobs
-from tradu.ledger.connection import Ledger, get_ledger
+from tradu.ledger import decisions, jobs, objects, rewind
+from tradu.ledger.connection import Ledger, get_ledger, instance_id
 from tradu.ledger.leases import stage_lease
 from tradu.ledger.rows import Document, Job
-from tradu.ledger.states import JobState
+from tradu.ledger.states import Decision, JobState
 from tradu.settings import Settings, get_settings
 from tradu.store import Store
 
@@ -61,11 +61,12 @@ def _working_on(job_id: str, stage: str) -> Iterator[_Context]:
     job = jobs.find(UUID(job_id), ledger)
     if job.state != JobState.RUNNING:
         raise RequestError(f"job {job_id} is {job.state}: {job.reason or 'nothing is left to do'}")
+    rewind.check(ledger, Store(settings.store))
     with (
         telemetry.bound(job_id=job_id, request_id=job.request_id, stage=stage),
-        stage_lease(ledger, job.job_id, stage, settings.lease_seconds),
+        stage_lease(ledger, job.job_id, stage, settings.lease_seconds, instance_id(stage)) as held,
     ):
-        yield _Context(job, ledger, Store(settings.store), settings)
+        yield _Context(job, held, Store(settings.store, guard=held.check), settings)
 
 
 def admit(request: jobs.JobRequest, run_id: str) -> jobs.Admission:
@@ -77,12 +78,14 @@ def admit(request: jobs.JobRequest, run_id: str) -> jobs.Admission:
     from tradu.documents.language import base
     from tradu.inference.registry import load_registry
 
-    registry = load_registry(get_settings())
+    settings, ledger = get_settings(), get_ledger("task")
+    registry = load_registry(settings)
     registry.profile(request.profile)
     for target in request.targets:
         if request.source != "auto" and base(request.source) != base(target):
             registry.routes(request.source, target, request.profile)
-    return jobs.admit(request, run_id, get_ledger("task"))
+    rewind.check(ledger, Store(settings.store))
+    return jobs.admit(request, run_id, ledger.as_actor(instance_id("admit")))
 
 
 def ingest(job_id: str) -> int:
@@ -211,6 +214,43 @@ def publish(job_id: str) -> Published:
         return let_out(c.job, c.ledger, c.store)
 
 
+def decide(job_id: str, gate: str, decision: str, by: str, question: str | None = None) -> dict[str, Any] | None:
+    """Carry out what a person decided about a job that a gate has stopped: the conf of the run that goes on with it.
+
+    None: nothing is to be run, because the job was dropped, or because it does not wait for this decision any more.
+    The same answer to the same question (a run of `tradu_decide`) a second time gives the same.
+    """
+    job, ledger = jobs.find(UUID(job_id), get_ledger("task")), get_ledger("task").as_actor(instance_id("decide"))
+    chosen = Decision(decision)
+    if decisions.was_carried_out(ledger, job, question):
+        return None if chosen is Decision.DROP or job.state != JobState.ERROR else jobs.conf_of(job)
+    if job.stopped_by != gate:
+        return None
+    sent_back = []
+    if chosen is Decision.RETRY and gate == "translations":
+        sent_back = _bad_translations(job, ledger)
+    decisions.carry_out(ledger, job, chosen, by, sent_back, question)
+    return None if chosen is Decision.DROP else jobs.conf_of(job)
+
+
+def take_up(job_id: str, run_id: str) -> None:
+    """Start a job again whose own run had failed: somebody has cleared one of the run's tasks, and it goes on there."""
+    job, ledger = jobs.find(UUID(job_id), get_ledger("task")), get_ledger("task").as_actor(instance_id("resume"))
+    if job.state == JobState.ERROR and job.run_id == run_id:
+        with ledger.transaction(job.request_id) as tx:
+            tx.run("start_job", job_id=job.job_id, run_id=run_id, request_id=job.request_id)
+
+
+def _bad_translations(job: Job, ledger: Ledger) -> list[UUID]:
+    """The blocks that the gate refuses."""
+    from tradu.quality import frames
+    from tradu.quality.gates import judge_rows
+
+    settings = get_settings()
+    rows = frames.translations(job.job_id, ledger, Store(settings.store))
+    return [UUID(b) for b in judge_rows("translations", rows, "block_id", max_bad_share=settings.max_bad_share).bad]
+
+
 def fail(job_id: UUID, reason: str, ledger: Ledger) -> bool:
     """End a running job in ERROR; false where it has ended already."""
     with ledger.transaction() as tx:
@@ -222,10 +262,16 @@ def _judge(c: _Context, gate: str, rows: Iterable[pd.DataFrame], key: str) -> Ve
 
     docs = f"gates/{c.job.job_id}/{gate}"
     verdict = judge_rows(gate, rows, key, store=c.store, docs=docs, max_bad_share=c.settings.max_bad_share)
-    if verdict.stopped:
-        fail(c.job.job_id, verdict.message, c.ledger)
-        raise GateStopError(verdict.message, verdict.docs_key)
-    return verdict
+    with c.ledger.transaction(c.job.request_id) as tx:
+        if verdict.docs:
+            objects.add(tx, c.job.job_id, verdict.docs)
+        if not verdict.stopped:
+            return verdict
+        accepted = tx.tuples("use_acceptance", job_id=c.job.job_id, gate=gate, run_id=c.job.run_id)
+        if accepted:
+            return replace(verdict, stopped=False, message=f"{verdict.message} Accepted by {accepted[0][0]}.")
+        tx.run("stop_job", job_id=c.job.job_id, reason=verdict.message, gate=gate)
+    raise GateStopError(verdict.message, verdict.docs.key if verdict.docs else None)
 
 
 def _quarantine(c: _Context, bad: dict[UUID, tuple[str, ...]], error_class: str) -> None:
@@ -246,4 +292,4 @@ def _quarantine(c: _Context, bad: dict[UUID, tuple[str, ...]], error_class: str)
 
 
 def _result(verdict: Verdict) -> GateResult:
-    return GateResult(verdict.rows, len(verdict.bad), verdict.message, verdict.docs_key)
+    return GateResult(verdict.rows, len(verdict.bad), verdict.message, verdict.docs.key if verdict.docs else None)

@@ -62,6 +62,12 @@ class Settings(BaseSettings):
         description="Dask workers that `tradu up` starts on this machine. Unset: one per core (per GPU with dask-cuda).",
     )
 
+    airflow_schedulers: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="Airflow schedulers that `tradu up` starts, each with its share of the task slots. With two, runs go on at once when one dies.",
+    )
     api_url: str = Field("http://127.0.0.1:8080", description="Address of the Airflow API server.")
     api_user: str = Field("admin", description="User name for the Airflow API.")
     api_password: SecretStr | None = Field(
@@ -100,6 +106,29 @@ class Settings(BaseSettings):
         20,
         description="A shard with open blocks, no live lease and no change for this long is looked at and submitted again, seconds.",
     )
+    circuit_failures: int = Field(
+        5,
+        ge=1,
+        description="So many failures of one cause in a row open the circuit of a model or of the store: nothing is claimed for it until a trial succeeds.",
+    )
+    circuit_seconds: float = Field(
+        10,
+        gt=0,
+        description="How long an open circuit waits for its first trial, seconds; each trial that fails doubles it, up to 32 times.",
+    )
+    watchdog_schedule: str = Field("* * * * *", description="Cron schedule of `tradu_watchdog`.")
+    decision_days: float = Field(
+        7, gt=0, description="A job that a gate has stopped is dropped when nobody has decided for this long, days."
+    )
+    orphan_hours: float = Field(
+        24,
+        gt=0,
+        description="An object of the store that no row of the ledger names is an orphan when it is older than this, hours.",
+    )
+    alert_url: SecretStr | None = Field(
+        None, description='Where alerts of the watchdog are posted as JSON (`{"text": ...}`). Unset: nowhere.'
+    )
+
     poll_seconds: float = Field(0.5, description="How often a trigger asks the ledger about its shards, seconds.")
 
     max_bad_share: float = Field(0.2, ge=0, le=1, description="Share of bad rows above which a gate stops the run.")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import fsspec
 
-from tradu.errors import RequestError
+from tradu.errors import DamagedError, RequestError
 
 CHUNK_BYTES = 1 << 20
 
@@ -41,11 +44,74 @@ def split_uri(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     raise RequestError(f"{uri}: only file:// and s3:// URIs can be read")
 
 
-class Store:
-    """Objects under one URI. Keys are relative (`raw/ab12...`); a reader never sees half an object."""
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What was written under a key, as the ledger keeps it."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
+    key: str
+    sha256: str
+    size_bytes: int
+
+
+class Writing(io.RawIOBase):
+    """The stream of an object that is being written: it measures what goes through."""
+
+    def __init__(self, key: str, target: BinaryIO) -> None:
+        super().__init__()
+        self._key, self._target = key, target
+        self._digest, self._size = hashlib.sha256(), 0
+
+    def writable(self) -> bool:
+        """Always."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write bytes; how many."""
+        self._digest.update(data)
+        size = memoryview(data).nbytes
+        self._size += size
+        self._target.write(data)
+        return size
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    @property
+    def stored(self) -> StoredObject:
+        """Key, checksum and size of what was written."""
+        return StoredObject(self._key, self._digest.hexdigest(), self._size)
+
+
+class _Checked(io.RawIOBase):
+    """A stream that can only be read on, and that knows at its end whether it was whole."""
+
+    def __init__(self, key: str, stream: BinaryIO, sha256: str) -> None:
+        super().__init__()
+        self._key, self._stream, self._wanted, self._digest = key, stream, sha256, hashlib.sha256()
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes."""
+        data = self._stream.read(len(buffer))
+        self._digest.update(data)
+        if not data and self._digest.hexdigest() != self._wanted:
+            raise DamagedError(f"{self._key} is damaged: its SHA-256 is {self._digest.hexdigest()}")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class Store:
+    """Objects under one URI. Keys are relative (`raw/ab12...`); a reader never sees half an object.
+
+    `guard` is called before an object appears: a process that has lost its right to write raises there.
+    """
+
+    def __init__(self, uri: str, guard: Callable[[], None] = lambda: None) -> None:
+        self.uri, self._guard = uri.rstrip("/"), guard
         self.fs, self.root = split_uri(self.uri)
         self._local = urlsplit(self.uri).scheme in ("", "file")
 
@@ -64,6 +130,11 @@ class Store:
         self.path(key)
         return f"{self.uri}/{key}"
 
+    def create(self) -> None:
+        """Make the folder of a local store where it is missing: for setting up, not for working."""
+        if self._local:
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+
     def is_there(self) -> bool:
         """Whether the store itself can be reached."""
         try:
@@ -74,6 +145,16 @@ class Store:
     def exists(self, key: str) -> bool:
         """Whether the object is there, asked by its exact key."""
         return bool(self.fs.exists(self.path(key)))
+
+    def is_whole(self, key: str, sha256: str) -> bool:
+        """Whether the object is there, as it was written."""
+        try:
+            with self.checked(key, sha256) as stream:
+                while stream.read(CHUNK_BYTES):
+                    pass
+        except (FileNotFoundError, DamagedError):
+            return False
+        return True
 
     def size(self, key: str) -> int:
         """Size of the object, bytes."""
@@ -86,50 +167,75 @@ class Store:
             yield cast("BinaryIO", stream)
 
     @contextmanager
-    def writing(self, key: str) -> Iterator[BinaryIO]:
-        """Write an object that appears whole, or not at all, when the block ends; replaces an older one."""
+    def checked(self, key: str, sha256: str) -> Iterator[BinaryIO]:
+        """Open an object for reading once from start to end; its checksum is compared at the end.
+
+        Raises:
+            DamagedError: at the end, where these are not the bytes that were written.
+        """
+        with self.reading(key) as stream:
+            yield io.BufferedReader(_Checked(key, stream, sha256), buffer_size=CHUNK_BYTES)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[Writing]:
+        """Write an object that appears whole, or not at all, when the block ends; replaces an older one.
+
+        The stream's `stored` then has its checksum and size.
+        """
         path = self.path(key)
         if not self._local:  # a put, multipart or not, is atomic for readers
             stream = self.fs.open(path, "wb")
             try:
-                yield cast("BinaryIO", stream)
+                yield Writing(key, stream)
+                self._guard()
             except BaseException:
                 stream.discard()
                 raise
             stream.close()
             return
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(target.parent)
         # a fixed-length name of its own: the object's may already be as long as the filesystem allows
         temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
         try:
             with temporary.open("wb") as local:
-                yield cast("BinaryIO", local)
+                yield Writing(key, local)
                 local.flush()
                 os.fsync(local.fileno())
+            self._guard()
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
 
-    def put(self, key: str, data: bytes) -> None:
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder inside the store, but never the store: where it is away (a disk that is not mounted), what is
+        written in its place would be lost when it is back.
+
+        Raises:
+            FileNotFoundError: the store is away.
+        """
+        root = Path(self.root)
+        if not root.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the store is away", str(root))
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, key: str, data: bytes) -> StoredObject:
         """Write a small object whole."""
         with self.writing(key) as stream:
             stream.write(data)
+        return stream.stored
 
     def get(self, key: str) -> bytes:
         """Read a small object whole."""
         with self.reading(key) as stream:
             return stream.read()
 
-    def copy_in(self, source: BinaryIO, key: str) -> tuple[str, int]:
-        """Stream into an object; its SHA-256 in hex and its size in bytes."""
-        digest, size = hashlib.sha256(), 0
+    def copy_in(self, source: BinaryIO, key: str) -> StoredObject:
+        """Stream into an object."""
         with self.writing(key) as target:
             while chunk := source.read(CHUNK_BYTES):
-                digest.update(chunk)
-                size += len(chunk)
                 target.write(chunk)
-        return digest.hexdigest(), size
+        return target.stored
 
     def copy_out(self, key: str, target: Path) -> None:
         """Copy an object to a local file that appears whole."""
@@ -143,10 +249,19 @@ class Store:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def keys(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """(key, age in seconds) of every object below a prefix. For upkeep alone: a listing may be stale."""
+        now = time.time()
+        for folder, _, files in self.fs.walk(self.path(prefix), detail=True):
+            for name, entry in files.items():
+                at = entry.get("mtime") or entry.get("LastModified")
+                written = at.timestamp() if hasattr(at, "timestamp") else float(at or now)
+                yield f"{folder}/{name}".removeprefix(f"{self.root}/"), now - written
+
     def move(self, source: str, target: str) -> None:
         """Rename an object, replacing the target; atomic on local files, a copy and a delete on S3."""
         if self._local:
-            Path(self.path(target)).parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(Path(self.path(target)).parent)
             Path(self.path(source)).replace(self.path(target))
         else:
             self.fs.copy(self.path(source), self.path(target))

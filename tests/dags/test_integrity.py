@@ -35,13 +35,15 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dags]:
 
 
 def test_the_dags_are_these(dags: Dags) -> None:
-    assert sorted(dags) == ["tradu_nightly", "tradu_translate"]
+    assert sorted(dags) == ["tradu_decide", "tradu_nightly", "tradu_sweep", "tradu_translate", "tradu_watchdog"]
 
 
 def test_the_line_is_in_order(dags: Dags) -> None:
     dag = dags["tradu_translate"]
     ordered = [t.task_id for t in dag.topological_sort()]
-    assert ordered == LINE
+    assert [task for task in ordered if task != "ask"] == LINE
+    assert dag.get_task("ask").upstream_task_ids == {"admit", *(t for t in LINE if t.startswith("gate_"))}
+    assert dag.get_task("ask").trigger_rule == "one_failed"
     for before, after in pairwise(LINE):
         assert after in dag.get_task(before).downstream_task_ids
 

@@ -10,12 +10,16 @@ from collections import defaultdict
 
 import psutil
 
+from tradu.settings import get_settings
+
+HOME = str(get_settings().home.absolute())
+
 
 def sample(peaks: dict[str, float]) -> None:
-    """One look at every process that carries the stack's mark in its environment."""
+    """One look at every process of the stack: another one may run beside it."""
     for process in psutil.process_iter(["pid", "cmdline"]):
         try:
-            if "TRADU_HOME" not in process.environ():
+            if process.environ().get("TRADU_HOME") != HOME:
                 continue
             name = " ".join(process.info["cmdline"] or [process.name()])[:60]
             peaks[name] = max(peaks[name], process.memory_full_info().pss / 2**20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tradu.cli.main import app
 from tradu.documents.model import FormatOptions
 from tradu.estimate import Estimate, count, estimate
 from tradu.inference.registry import Registry, load_registry
+from tradu.layout import raw_key
 from tradu.ledger.rows import Document
 from tradu.partitioning.partition import document_blocks
 from tradu.settings import Settings, get_settings
@@ -44,12 +46,14 @@ def _document(path: str) -> Document:
     from uuid import UUID
 
     now = datetime.now(UTC)
-    return Document(UUID(int=0), "ab" * 32, [path], path, "text", "en", 1.0, 1, 0, 0, "REGISTERED", None, None, now)
+    checksum = sha256(TEXT.encode()).hexdigest()
+    return Document(UUID(int=0), checksum, [path], path, "text", "en", 1.0, 1, 0, 0, "REGISTERED", None, None, now)
 
 
 def test_the_counts_are_those_of_partition(report: Path, settings: Settings, tmp_path: Path) -> None:
     store, document = Store((tmp_path / "store").as_uri()), _document("report.txt")
-    store.put(f"raw/ab/{document.document_id}", report.read_bytes())
+    store.create()
+    store.put(raw_key(document.document_id), report.read_bytes())
     made = list(document_blocks(document, store, FormatOptions(), settings.max_block_chars))
     counted = count(report, "report.txt", "auto", FormatOptions(), settings)
     assert counted.source == "en"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tradu import layout, telemetry
+from tradu import layout, tables, telemetry
 from tradu.assembly.read import TranslatedSegment, segments
 from tradu.documents.merge import merge
 from tradu.documents.model import DocumentFormat, FormatOptions
 from tradu.documents.registry import format_named
 from tradu.errors import DataError
+from tradu.ledger import objects
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Document, Job
 from tradu.store import Store, buffered
@@ -47,18 +47,6 @@ class _Count:
     translated: int = 0
 
 
-class _Measured:
-    """A writable stream that measures what goes through it."""
-
-    def __init__(self, target: BinaryIO) -> None:
-        self.target, self.digest, self.size = target, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> int:
-        self.digest.update(data)
-        self.size += len(data)
-        return self.target.write(data)
-
-
 def assemble(job: Job, options: FormatOptions, ledger: Ledger, store: Store) -> int:
     """Rebuild every document of the job that is not delivered yet, for every language; how many were made.
 
@@ -82,15 +70,14 @@ def _assemble_one(
     staging = layout.staging_key(job.job_id, target, document.document_id)
     refused = None
     with (
-        store.reading(layout.raw_key(document.document_id)) as raw,
+        store.checked(layout.raw_key(document.document_id), document.document_id) as raw,
         store.writing(staging) as out,
         store.writing(layout.provenance_key(job.job_id, target, document.document_id)) as provenance,
-        pq.ParquetWriter(provenance, PROVENANCE, compression="zstd") as writer,
+        tables.writer(provenance, PROVENANCE) as writer,
     ):
-        measured = _Measured(out)
         stream = _recorded(segments(ledger, store, job.job_id, document.document_id, target), writer, job, count)
         try:
-            counts = merge(document_format, buffered(raw), _unit_texts(stream), cast("BinaryIO", measured), options)
+            counts = merge(document_format, raw, _unit_texts(stream), cast("BinaryIO", out), options)
         except DataError as error:
             refused, counts = str(error), None
             for _ in stream:  # the provenance and the counts stay complete
@@ -99,11 +86,12 @@ def _assemble_one(
     lost = places[0] - places[1]
     with ledger.transaction(job.request_id) as tx:
         key = {"job_id": job.job_id, "document_id": document.document_id, "target": target}
+        objects.add(tx, job.job_id, out.stored, provenance.stored)
         tx.run(
             "write_output",
             **key,
-            size_bytes=measured.size,
-            sha256=measured.digest.hexdigest(),
+            size_bytes=out.stored.size_bytes,
+            sha256=out.stored.sha256,
             units_in=counts.units if counts else 0,
             units_out=counts.units - lost if counts else 0,
             segments=count.segments,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections import defaultdict
@@ -11,12 +12,16 @@ from typing import Any
 
 from tradu import __version__, layout
 from tradu.assembly.read import placed_blocks
+from tradu.errors import SystemicError
+from tradu.ledger import objects
 from tradu.ledger.connection import Ledger, Transaction
+from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.rows import BlockCount, Document, ErrorCount, Job, Output, Total
-from tradu.ledger.states import BlockState, DocumentState, JobState
-from tradu.store import Store
+from tradu.ledger.states import BLOCK_WAITING, BlockState, DocumentState, JobState
+from tradu.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
+_OPEN = (*BLOCK_WAITING, BlockState.VALIDATING)
 _NOTHING = "nothing to translate: copied unchanged"
 
 
@@ -34,22 +39,29 @@ def publish(job: Job, ledger: Ledger, store: Store) -> Published:
     """Move accepted outputs to their place, write report and manifest, and end documents and job.
 
     Done means counted: a document is COMPLETED only when every block of every language is, and its output went out.
+
+    Raises:
+        SystemicError: blocks are open: the job can't end yet.
     """
     with ledger.transaction(job.request_id) as tx:
         outputs = tx.rows("outputs", Output, job_id=job.job_id)
         documents = tx.rows("documents", Document, job_id=job.job_id)
         counts = tx.rows("block_counts", BlockCount, job_id=job.job_id)
+    if waiting := sum(c.blocks for c in counts if c.state in _OPEN):
+        raise SystemicError(f"{waiting} blocks of job {job.job_id} are not done: `tradu resume {job.job_id}` goes on")
     ends = {d.document_id: _end_of(d, job, outputs, counts) for d in documents}
+    there = delivered(store, job)
     for output in outputs:
         if output.refused is None:
-            _deliver(job, output, store)
-    _write_report(job, documents, ends, outputs, ledger, store)
+            _deliver(job, output, store, there, ledger)
+    written = _write_report(job, documents, ends, outputs, ledger, store)
     state, reason = _job_end([state for state, _ in ends.values()])
     with ledger.transaction(job.request_id) as tx:
         for document in documents:
             if document.state == DocumentState.ASSEMBLING:
                 _end_document(tx, job, document, *ends[document.document_id])
-        _write_manifest(tx, job, store, state, reason)
+        manifest = _write_manifest(tx, job, store, state, reason, there)
+        objects.add(tx, job.job_id, written, manifest)
         tx.run("end_job", job_id=job.job_id, state=state, reason=reason)
     tally: dict[str, int] = defaultdict(int)
     for end, _ in ends.values():
@@ -92,15 +104,45 @@ def _end_document(tx: Transaction, job: Job, document: Document, state: str, rea
         tx.run("quarantine_document", job_id=job.job_id, document_id=document.document_id, reason=reason)
 
 
-def _deliver(job: Job, output: Output, store: Store) -> None:
-    """Copy a staged document to each of its paths; one that was delivered by an earlier run stays."""
+def delivered(store: Store, job: Job) -> dict[str, Any] | None:
+    """The manifest of an earlier delivery of this job; None: there was none."""
+    try:
+        manifest: dict[str, Any] = json.loads(store.get(layout.manifest_key(job.job_id)))
+    except FileNotFoundError:
+        return None
+    return manifest
+
+
+def _deliver(job: Job, output: Output, store: Store, there: dict[str, Any] | None, ledger: Ledger) -> None:
+    """Copy a staged document to each of its paths; one that was delivered by an earlier run stays.
+
+    Raises:
+        DamagedError: the staged document is not the one that the gate has let out.
+        SystemicError: it is neither staged nor delivered: the store is away, or has lost it.
+    """
     staging = layout.staging_key(job.job_id, output.target, output.document_id)
+    targets = [layout.output_key(job.job_id, output.target, path) for path in output.paths]
     if not store.exists(staging):
+        missing = [key for key in targets if not store.exists(key)]
+        if missing:
+            raise SystemicError(f"the store at {store.uri} has neither {staging} nor {missing[0]}")
         return
-    for path in output.paths:
-        with store.reading(staging) as source:
-            store.copy_in(source, layout.output_key(job.job_id, output.target, path))
+    stored = []
+    for key in targets:
+        if _files_of(there).get(key) != output.sha256 or not store.exists(key):
+            with store.checked(staging, output.sha256) as source:
+                store.copy_in(source, key)
+        stored.append(StoredObject(key, output.sha256, output.size_bytes))
+    with ledger.transaction(job.request_id) as tx:
+        objects.add(tx, job.job_id, *stored)
+        tx.run("forget_objects", job_id=job.job_id, object_keys=[staging])
     store.remove(staging)
+
+
+def _files_of(manifest: dict[str, Any] | None) -> dict[str, str]:
+    """The delivered files of a manifest with their checksums."""
+    outputs = [o for document in (manifest or {}).get("documents", ()) for o in document["outputs"]]
+    return {file: output["sha256"] for output in outputs for file in output["files"]}
 
 
 def _write_report(
@@ -110,11 +152,12 @@ def _write_report(
     outputs: list[Output],
     ledger: Ledger,
     store: Store,
-) -> None:
+) -> StoredObject:
     """One JSON line for each document and block that was not translated."""
     with store.writing(layout.report_key(job.job_id)) as stream:
         for line in _report_lines(job, documents, ends, outputs, ledger):
             stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    return stream.stored
 
 
 def _report_lines(
@@ -142,7 +185,14 @@ def _report_lines(
                     }
 
 
-def _write_manifest(tx: Transaction, job: Job, store: Store, state: str, reason: str | None) -> None:
+def _write_manifest(
+    tx: Transaction, job: Job, store: Store, state: str, reason: str | None, there: dict[str, Any] | None
+) -> StoredObject:
+    """Write the manifest, which says to readers that all is there.
+
+    One that the ledger does not know, and that says the same, is left as it is: a ledger that was restored to an older
+    state does the job again, and whoever waits for manifests must not see a second delivery.
+    """
     documents = {d.document_id: d for d in tx.rows("documents", Document, job_id=job.job_id)}
     outputs = [o for o in tx.rows("outputs", Output, job_id=job.job_id) if o.refused is None]
     totals = tx.rows("totals", Total, job_id=job.job_id)
@@ -170,7 +220,12 @@ def _write_manifest(tx: Transaction, job: Job, store: Store, state: str, reason:
         ],
         "not_translated": layout.report_key(job.job_id),
     }
-    store.put(layout.manifest_key(job.job_id), json.dumps(manifest, ensure_ascii=False, indent=1).encode())
+    forgotten = not tx.tuples("known_objects", job_id=job.job_id, object_keys=[layout.manifest_key(job.job_id)])
+    if there is not None and forgotten and (there["state"], _files_of(there)) == (state, _files_of(manifest)):
+        report(tx, IncidentKind.DELIVERED_BEFORE, "the same output was delivered before", job_id=job.job_id)
+        data = store.get(layout.manifest_key(job.job_id))
+        return StoredObject(layout.manifest_key(job.job_id), hashlib.sha256(data).hexdigest(), len(data))
+    return store.put(layout.manifest_key(job.job_id), json.dumps(manifest, ensure_ascii=False, indent=1).encode())
 
 
 def _work(total: Total) -> dict[str, Any]:

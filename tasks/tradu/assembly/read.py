@@ -10,11 +10,12 @@ from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from tradu import tables
 from tradu.documents import codes
+from tradu.errors import DamagedError
 from tradu.ledger.connection import Ledger
-from tradu.ledger.rows import PlacedBlock
+from tradu.ledger.rows import Block, PlacedBlock
 from tradu.ledger.states import BlockState
 from tradu.store import Store
 
@@ -100,12 +101,37 @@ def _grouped(table: pa.Table) -> Rows:
 @lru_cache(maxsize=2)
 def _part(store_uri: str, key: str, group: int) -> Rows:
     """A row group of source segments; many small documents share one, so the last ones stay in memory."""
-    with Store(store_uri).reading(key) as stream:
-        return _grouped(pq.ParquetFile(stream).read_row_group(group))
+    return _grouped(tables.read_group(Store(store_uri), key, group))
 
 
 @lru_cache(maxsize=4)
 def _result(store_uri: str, key: str) -> Rows:
     columns = ["document_id", "block", "translation", "model", "tier", "score"]
-    with Store(store_uri).reading(key) as stream:
-        return _grouped(pq.read_table(stream, columns=columns))
+    return _grouped(tables.read(Store(store_uri), key, columns=columns))
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentText:
+    """A segment of a block with its last translation, good or not."""
+
+    source: str
+    translation: str | None
+
+
+def texts_of(ledger: Ledger, store: Store, block: Block) -> list[SegmentText]:
+    """What stands in a block, and what was last made of it. Nothing where its objects are gone."""
+    with ledger.transaction() as tx:
+        batches = tx.tuples("place_of_batch", job_id=block.job_id, batch=block.batch)
+    try:
+        sources = [
+            r["source"]
+            for part, group in batches
+            for r in _part(store.uri, part, group)[block.document_id][block.number]
+        ]
+        made: list[dict[str, Any]] = []
+        if block.result is not None:
+            made = _result(store.uri, block.result).get(block.document_id, {}).get(block.number, [])
+    except (FileNotFoundError, DamagedError):
+        return []
+    translations = [row["translation"] for row in made] or [None] * len(sources)
+    return [SegmentText(codes.plain(s), t) for s, t in zip(sources, translations, strict=True)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tradu.cli import report as reports
+from tradu.cli.again import live_run
 from tradu.cli.airflow import AirflowClient
 from tradu.cli.failures import REFUSED, UNFINISHED
 from tradu.cli.output import Output
@@ -16,7 +17,7 @@ from tradu.cli.uploads import content_key, find_files, hashed, random_part, uplo
 from tradu.cli.watch import DAG, find_job, watch, why_failed
 from tradu.errors import RequestError
 from tradu.ledger.connection import Ledger
-from tradu.ledger.jobs import JobRequest
+from tradu.ledger.jobs import JobRequest, conf_of
 from tradu.ledger.rows import Job
 from tradu.ledger.states import JOB_ENDED, JobState
 from tradu.settings import Settings
@@ -93,30 +94,12 @@ def _request(documents: Sequence[str], wishes: Wishes, key: str) -> JobRequest:
     )
 
 
-def conf_of(request: JobRequest) -> dict[str, Any]:
-    """The conf of the DAG run for a request."""
-    return {
-        "documents": list(request.documents),
-        "source": request.source,
-        "targets": list(request.targets),
-        "profile": request.profile,
-        "tenant": request.tenant,
-        "region": request.region,
-        "idempotency_key": request.idempotency_key,
-        "options": dict(request.options),
-    }
-
-
 def start(client: AirflowClient, ledger: Ledger, request: JobRequest, output: Output) -> str:
     """The run that works on the request: the one that does already, else a new one."""
     job = find_job(ledger, request.tenant, request.idempotency_key)
-    if job is not None and job.state not in JOB_ENDED and job.run_id:
-        try:
-            if not client.run(DAG, job.run_id).ended:
-                output.warn(f"job {job.job_id} is at work on this already")
-                return job.run_id
-        except RequestError:  # the run was deleted
-            pass
+    if job is not None and job.state not in JOB_ENDED and (run_id := live_run(client, job)):
+        output.warn(f"job {job.job_id} is at work on this already")
+        return run_id
     client.wait_for_dag(DAG)
     return client.trigger(DAG, conf_of(request))
 

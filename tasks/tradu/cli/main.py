@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from tradu import cli
+from tradu.cli.care import decide, incidents, ledger, resume, verify
 from tradu.cli.demo import demo
 from tradu.cli.estimate import estimate
 from tradu.cli.failures import Commands
 from tradu.cli.jobs import blocks, cancel, job, jobs
 from tradu.cli.models import models
+from tradu.cli.quarantine import quarantine
 from tradu.cli.stack import register
 from tradu.cli.trace import trace
 from tradu.cli.translate import translate
@@ -52,8 +54,11 @@ def tradu(
     """
 
 
-for _command in (translate, estimate, jobs, job, blocks, trace, cancel, models, demo):
+_COMMANDS = (translate, estimate, jobs, job, blocks, trace, cancel, resume, decide, verify, incidents, models, demo)
+for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(quarantine, name="quarantine")
+app.add_typer(ledger, name="ledger")
 register(app)
 
 

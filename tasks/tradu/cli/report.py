@@ -118,6 +118,11 @@ def _show_head(report: Report, output: Output) -> None:
     output.say(f"Job {job.job_id}: {job.state}{took}")
     if job.reason:
         output.say(f"  {printable(job.reason)}")
+    if job.stopped_by:
+        output.warn(
+            f"The gate on {job.stopped_by} has stopped it: decide under Required actions in the Airflow UI, or by\n"
+            f"  tradu decide {job.job_id} accept|retry|drop"
+        )
     counts = ", ".join(f"{p.blocks:,} {p.state}" for p in report.progress) or "none yet"
     output.say(f"  {job.source} -> {', '.join(job.targets)}, profile {job.profile}")
     output.say(f"  {len(report.documents):,} documents; blocks: {counts}")

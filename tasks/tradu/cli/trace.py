@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -13,7 +15,23 @@ from tradu.errors import RequestError
 
 if TYPE_CHECKING:
     from tradu.ledger.connection import Ledger
-    from tradu.ledger.rows import HistoryRow
+    from tradu.ledger.rows import Block
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A transition, or an incident (then `to_state` is its kind)."""
+
+    at: datetime
+    entity: str
+    entity_id: str
+    from_state: str
+    to_state: str
+    actor: str
+    attempt: int | None
+    detail: str | None
+    reason: str | None
+    request_id: str
 
 
 def trace(
@@ -41,15 +59,30 @@ def trace(
     if as_json:
         output.data(steps)
         return
-    headings = ("at (UTC)", "what", "from", "to", "who", ">attempt", "reason")
+    headings = ("at (UTC)", "what", "from", "to", "who", ">attempt", "models", "reason", "request")
     rows = (
-        (f"{s.at:%Y-%m-%d %H:%M:%S.%f}", s.entity, s.from_state, s.to_state, s.actor, s.attempt, s.reason or "")
+        (
+            f"{s.at:%Y-%m-%d %H:%M:%S.%f}",
+            s.entity,
+            s.from_state,
+            s.to_state,
+            s.actor,
+            s.attempt,
+            s.detail or "",
+            s.reason or "",
+            s.request_id,
+        )
         for s in steps
     )
     output.table(headings, rows)
 
 
-def _of_block(ledger: Ledger, name: str) -> list[HistoryRow]:
+def find_block(ledger: Ledger, name: str) -> Block:
+    """The block of an id.
+
+    Raises:
+        RequestError: there is none, or it is no id.
+    """
     from tradu.ledger import ids
     from tradu.ledger.rows import Block
 
@@ -62,11 +95,15 @@ def _of_block(ledger: Ledger, name: str) -> list[HistoryRow]:
         found = tx.rows("find_block", Block, low=low, high=high, block_id=block_id)
     if not found:
         raise RequestError(f"no block {name}: `tradu blocks JOB --json` prints their ids")
-    block = found[0]
-    return _steps(ledger, block.job_id, [str(block_id), block.document_id])
+    return found[0]
 
 
-def _of_document(ledger: Ledger, name: str, document: str) -> list[HistoryRow]:
+def _of_block(ledger: Ledger, name: str) -> list[Step]:
+    block = find_block(ledger, name)
+    return _steps(ledger, block.job_id, [str(block.block_id), block.document_id])
+
+
+def _of_document(ledger: Ledger, name: str, document: str) -> list[Step]:
     from tradu.cli.ledger import find_job
     from tradu.ledger.rows import Document
 
@@ -80,8 +117,24 @@ def _of_document(ledger: Ledger, name: str, document: str) -> list[HistoryRow]:
     return _steps(ledger, job.job_id, [found[0].document_id])
 
 
-def _steps(ledger: Ledger, job_id: UUID, entity_ids: list[str]) -> list[HistoryRow]:
-    from tradu.ledger.rows import HistoryRow
+def _steps(ledger: Ledger, job_id: UUID, entity_ids: list[str]) -> list[Step]:
+    """Transitions and incidents of a job and some of its parts, in order."""
+    from tradu.ledger.rows import HistoryRow, Incident
 
+    wanted = [str(job_id), *entity_ids]
     with ledger.transaction() as tx:
-        return tx.rows("history_of", HistoryRow, job_id=job_id, entity_ids=[str(job_id), *entity_ids])
+        history = tx.rows("history_of", HistoryRow, job_id=job_id, entity_ids=wanted)
+        incidents = tx.rows("incidents_of", Incident, job_id=job_id, entity_ids=wanted)
+    steps = [
+        Step(
+            h.at, h.entity, h.entity_id, h.from_state, h.to_state, h.actor, h.attempt, h.detail, h.reason, h.request_id
+        )
+        for h in history
+    ]
+    steps += [
+        Step(
+            i.at, i.entity or "job", i.entity_id or str(job_id), "", i.kind, i.actor, None, None, i.reason, i.request_id
+        )
+        for i in incidents
+    ]
+    return sorted(steps, key=lambda step: step.at)

@@ -122,7 +122,7 @@ def upload(
         key = f"uploads/{folder}/{document.path}"
         if not (store.exists(key) and store.size(key) == document.size_bytes):
             with document.file.open("rb") as stream:
-                sha256, _ = store.copy_in(stream, key)
+                sha256 = store.copy_in(stream, key).sha256
             if sha256 != document.sha256:
                 store.remove(key)
                 raise RequestError(f"{document.file} changed while it was read: ask again when it is finished")

@@ -14,6 +14,8 @@ from tradu.ledger.rows import Job, Progress
 from tradu.ledger.states import BlockState, JobState
 
 DAG = "tradu_translate"
+HELPER = "ask"
+"""A task that does something only where a gate has stopped the run."""
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 120.0
 """The API or the ledger may be away for this long (a restart, a fail-over) before watching gives up."""
@@ -74,9 +76,10 @@ class Picture:
 
 def stages(order: Sequence[str], instances: Sequence[TaskInstance], now: datetime) -> tuple[Stage, ...]:
     """The stages of a run in the order of the line; helpers that are only run when something fails are left out."""
-    own: dict[str, list[TaskInstance]] = {task: [] for task in order}
+    own: dict[str, list[TaskInstance]] = {task: [] for task in order if task != HELPER}
     for instance in instances:
-        own.setdefault(instance.task_id, []).append(instance)
+        if instance.task_id != HELPER:
+            own.setdefault(instance.task_id, []).append(instance)
     return tuple(_stage(task, found, now) for task, found in own.items())
 
 

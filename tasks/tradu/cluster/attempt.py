@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,18 +15,20 @@ from itertools import groupby
 from uuid import UUID
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tradu import layout
+from tradu import layout, tables
+from tradu.errors import CircuitOpenError, DamagedError
 from tradu.inference.model import Route
 from tradu.inference.pool import EnginePool
 from tradu.inference.registry import Registry, load_registry
 from tradu.inference.translate import translate
-from tradu.ledger.connection import Ledger
+from tradu.ledger import circuits, objects
+from tradu.ledger.connection import Ledger, Transaction
+from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.rows import Batch, Claim
 from tradu.quality import checks
 from tradu.settings import Settings, get_settings
-from tradu.store import Store
+from tradu.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
 _MEMORY = "memory"
@@ -47,44 +49,70 @@ class _Row:
     checks: checks.TranslationChecks
 
 
-def attempt(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], settings: Settings) -> int:
+RECIPE = "1"
+"""Raised when what surrounds the models changes (masks, typography, repairs): what was known is then made anew."""
+
+
+def routes_of(task: Batch) -> Sequence[Route]:
+    """The routes that may translate a batch, the preferred one first.
+
+    Raises:
+        RequestError: no installed model leads from the source to the target language.
+    """
+    return _registry().routes(task.source, task.target, task.profile)
+
+
+def open_routes(routes: Sequence[Route], shut: Collection[str]) -> list[Route]:
+    """The routes of which no model's circuit is shut."""
+    return [route for route in routes if not any(circuits.of_model(m.identity) in shut for m in route)]
+
+
+def attempt(
+    ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], shut: Collection[str], settings: Settings
+) -> int:
     """Bring claimed blocks of a batch to a result; how many of them the ledger accepted.
 
     Raises:
         RequestError: no installed model leads from the source to the target language.
+        CircuitOpenError: the circuits of all models that do are open.
         ModelError: no model could translate any of it.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
     store = Store(settings.store)
     segments = _read(store, task, claims)
-    routes = _registry().routes(task.source, task.target, task.profile)
+    routes = routes_of(task)
+    usable = open_routes(routes, shut)
+    if not usable:
+        raise CircuitOpenError(f"no model for {task.source} to {task.target} works: their circuits are open")
     keys = [segment_key(source, task.source, task.target, routes) for _, _, source in segments]
     known = _known(ledger, store, task, keys, [source for _, _, source in segments])
-    rows = _translate(segments, keys, known, routes, task)
-    result = layout.result_key(job, task.batch, min(c.token for c in claims))
-    with store.writing(result) as stream:
-        pq.write_table(_table(rows, claims), stream, compression="zstd")
-    accepted = _commit(
-        ledger, job, task, claims, rows, keys, result, started_at, time.perf_counter() - started, settings
-    )
+    rows = _translate(segments, keys, known, usable, task)
+    health = _engines().noted()
+    stored = tables.write(store, layout.result_key(job, task.batch, min(c.token for c in claims)), _table(rows, claims))
+    # what a stand-in made is not what the models at hand would make another time: it is not kept for later
+    disturbed = len(usable) < len(routes) or any(health.values())
+    lasting = "+".join(m.identity for m in routes[0]) if disturbed else None
+    work = _Work(rows, keys, stored, started_at, time.perf_counter() - started, health, lasting)
+    accepted = _commit(ledger, job, task, claims, work, settings)
     log.info("batch done: %d of %d blocks accepted", accepted, len(claims))
+    if not accepted:
+        store.remove(stored.key)
     return accepted
 
 
 def _read(store: Store, task: Batch, claims: Sequence[Claim]) -> list[tuple[str, int, str]]:
     """(document, block, source) of every segment of the claimed blocks, in order."""
     held = {(c.document_id, c.number) for c in claims}
-    with store.reading(task.part) as stream:
-        columns = ["document_id", "block", "source"]
-        table = pq.ParquetFile(stream).read_row_group(task.row_group, columns=columns)
+    columns = ["document_id", "block", "source"]
+    table = tables.read_group(store, task.part, task.row_group, columns=columns)
     rows = zip(*(table.column(c).to_pylist() for c in columns), strict=True)
     return [row for row in rows if (row[0], row[1]) in held]
 
 
 def segment_key(source: str, language: str, target: str, routes: Sequence[Route]) -> bytes:
-    """What a translation is known by: the text, the languages, and every model that might have made it."""
+    """What a translation is known by: the text, the languages, the recipe, and every model that might have made it."""
     models = "|".join("+".join(model.identity for model in route) for route in routes)
-    return hashlib.blake2b("\0".join((language, target, models, source)).encode(), digest_size=16).digest()
+    return hashlib.blake2b("\0".join((RECIPE, language, target, models, source)).encode(), digest_size=16).digest()
 
 
 def _known(
@@ -98,7 +126,11 @@ def _known(
     for object_key, group in groupby(sorted(places, key=lambda p: p[1]), key=lambda p: p[1]):
         try:
             table = _results(store.uri, object_key)
-        except (OSError, pa.ArrowInvalid) as error:  # removed, damaged, or of an older version: translated again
+        except (
+            OSError,
+            DamagedError,
+            pa.ArrowInvalid,
+        ) as error:  # removed, damaged, or of an older version: translated again
             log.warning("known translations in %s can't be used: %s", object_key, str(error).partition("\n")[0])
             continue
         for key, _, row in group:
@@ -113,8 +145,7 @@ def _known(
 @lru_cache(maxsize=32)
 def _results(store_uri: str, key: str) -> pa.Table:
     """The texts of a results object; the last ones stay, since repeated sentences come from few objects."""
-    with Store(store_uri).reading(key) as stream:
-        return pq.read_table(stream, columns=["source", "translation", "model", "unknown_words"])
+    return tables.read(Store(store_uri), key, columns=["source", "translation", "model", "unknown_words"])
 
 
 @lru_cache(maxsize=1)
@@ -166,26 +197,30 @@ def _table(rows: Sequence[_Row], claims: Sequence[Claim]) -> pa.Table:
     return pa.table(columns)
 
 
-def _commit(
-    ledger: Ledger,
-    job: UUID,
-    task: Batch,
-    claims: Sequence[Claim],
-    rows: Sequence[_Row],
-    keys: Sequence[bytes],
-    result: str,
-    started_at: datetime,
-    seconds: float,
-    settings: Settings,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What an attempt made."""
+
+    rows: Sequence[_Row]
+    keys: Sequence[bytes]
+    stored: StoredObject
+    started_at: datetime
+    seconds: float
+    health: Mapping[str, str | None]
+    """Models that were used, with why they failed."""
+    lasting: str | None
+    """The models of which alone translations are kept for later; None: of all."""
+
+
+def _commit(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], work: _Work, settings: Settings) -> int:
     """Make the results current, in one transaction; a block whose token is stale is left out, the others count."""
     of_block: dict[tuple[str, int], list[_Row]] = {}
-    for row in rows:
+    for row in work.rows:
         of_block.setdefault((row.document_id, row.block), []).append(row)
-    work = {name: sum(len(r.source) for r in own if not r.known) for name, own in of_block.items()}
-    share = seconds / max(1, sum(work.values()))
+    characters = {name: sum(len(r.source) for r in own if not r.known) for name, own in of_block.items()}
+    share = work.seconds / max(1, sum(characters.values()))
     names = [(c.document_id, c.number) for c in claims]
-    own_seconds = [work[name] * share for name in names]
+    own_seconds = [characters[name] * share for name in names]
     with ledger.transaction(task.request_id) as tx:
         accepted = tx.tuples(
             "finish",
@@ -197,20 +232,62 @@ def _commit(
             scores=[_mean_score(of_block[name]) for name in names],
             seconds=own_seconds,
             costs=[s * settings.cpu_price_per_hour / 3600 for s in own_seconds],
-            processing_at=started_at,
-            result=result,
+            processing_at=work.started_at,
+            result=work.stored.key,
         )
+        if accepted:
+            objects.add(tx, job, work.stored)
+        if len(accepted) < len(claims):
+            _report_stale(tx, job, task, len(claims) - len(accepted))
         current = {c.block_id for c in claims} & {a[0] for a in accepted}
         fresh = {(c.document_id, c.number) for c in claims if c.block_id in current}
-        worth = {
-            key: place
-            for place, (row, key) in enumerate(zip(rows, keys, strict=True))
-            if not row.known and (row.document_id, row.block) in fresh and not checks.failed(row.checks)
-        }
-        if worth:
-            ((result_id,),) = tx.tuples("add_result", job_id=job, object_key=result)
+        if worth := _worth_knowing(work, fresh):
+            ((result_id,),) = tx.tuples("add_result", job_id=job, object_key=work.stored.key)
             tx.run("add_known", result_id=result_id, keys=list(worth), rows=list(worth.values()))
+        # rows that all workers share come last: they are locked for the shortest time
+        note_health(tx, work.health, settings)
+        done = sum(characters[name] for name in fresh)
+        tx.run("count_throughput", blocks=len(accepted), characters=done)
     return len(accepted)
+
+
+def _worth_knowing(work: _Work, fresh: Collection[tuple[str, int]]) -> dict[bytes, int]:
+    """Segments to know from now on, with their rows: accepted, passed by the checks, and made by models that last."""
+    return {
+        key: place
+        for place, (row, key) in enumerate(zip(work.rows, work.keys, strict=True))
+        if not row.known
+        and (row.document_id, row.block) in fresh
+        and not checks.failed(row.checks)
+        and work.lasting in (None, row.model)
+    }
+
+
+def _report_stale(tx: Transaction, job: UUID, task: Batch, count: int) -> None:
+    reason = f"results of {count} blocks were refused: another worker had taken them over"
+    report(tx, IncidentKind.STALE_RESULT, reason, job_id=job, entity="batch", entity_id=str(task.batch))
+
+
+def note_health(tx: Transaction, health: Mapping[str, str | None], settings: Settings) -> int:
+    """Close the circuits of models that have worked, and count the failures of those that have not.
+
+    How often the most tried circuit of theirs was tried in vain, 0 where none is open: while it is, the fault is the
+    model's, and not that of the blocks it was given.
+    """
+    limits = circuit_limits(settings)
+    circuits.well(tx, [circuits.STORE, *(circuits.of_model(m) for m, failure in health.items() if failure is None)])
+    failures = [(circuits.of_model(m), failure) for m, failure in health.items() if failure is not None]
+    return max([circuits.failed(tx, name, failure, limits) for name, failure in sorted(failures)], default=0)
+
+
+def circuit_limits(settings: Settings) -> circuits.Limits:
+    """When circuits open, and for how long."""
+    return circuits.Limits(settings.circuit_failures, settings.circuit_seconds)
+
+
+def noted_health() -> dict[str, str | None]:
+    """How the models of this thread did in an attempt that failed."""
+    return _engines().noted()
 
 
 def _mean_score(rows: Sequence[_Row]) -> float:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import psycopg
 
 from tradu import telemetry
-from tradu.cluster.attempt import attempt
+from tradu.cluster.attempt import attempt, circuit_limits, note_health, noted_health, open_routes, routes_of
 from tradu.cluster.heartbeat import Heartbeat, Held
-from tradu.errors import ErrorClass, SystemicError, TraduError
+from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, TraduError
+from tradu.inference.model import Route
+from tradu.ledger import circuits, rewind
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.ledger.rows import Batch, Claim
 from tradu.settings import Settings, get_settings
@@ -26,8 +29,13 @@ PATIENCE_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.5
 BACKOFF_SECONDS = 0.5
 MOST_BACKOFF_SECONDS = 10.0
+PATIENT_TRIALS = 8
+"""So often a circuit is tried in vain before its trials cost blocks their budget: what breaks every model must end."""
+_SYSTEMIC = (SystemicError, OSError, psycopg.OperationalError)
 heartbeat: Heartbeat | None = None
 """Set when the process is a Dask worker (`tradu.cluster.preload`)."""
+kind = "worker"
+"""What this process is called in the ledger; `tradu.cluster.preload` adds the worker's name."""
 
 
 def run_batch(job_id: str, batch: int) -> int:
@@ -39,50 +47,135 @@ def run_batch(job_id: str, batch: int) -> int:
     Raises:
         SystemicError: the ledger or the store can't be reached; leases run out, and the shard is submitted again.
     """
-    settings, ledger, job = get_settings(), get_ledger("worker"), UUID(job_id)
+    settings, ledger, job = get_settings(), get_ledger(kind), UUID(job_id)
+    _make_sure(ledger, settings)
     done, patience = 0, time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
     while True:
-        task, claims, to_come = _claim(ledger, job, batch, settings)
-        if claims and task is not None:
+        found = _claim(ledger, job, batch, settings)
+        if found.claims and found.task is not None:
+            task = found.task
             with telemetry.bound(job_id=job_id, batch=batch, shard=task.shard, request_id=task.request_id):
-                done += _try(ledger, job, task, claims, settings)
+                done += _try_all(ledger, job, task, found, settings)
             patience = time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
-        elif to_come and time.monotonic() < patience:
+        elif found.to_come and time.monotonic() < patience:
             # another worker holds them, perhaps a dead one: its leases run out within this time
             time.sleep(LOOK_AGAIN_SECONDS)
         else:
             return done
 
 
-def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> tuple[Batch | None, list[Claim], bool]:
-    """The batch, what is claimed of it, and whether more of it may become free."""
+def _make_sure(ledger: Ledger, settings: Settings) -> None:
+    """Ledger and store are there, and belong together.
+
+    Raises:
+        SystemicError: they don't, or the store is away: nothing is claimed.
+    """
+    try:
+        rewind.watch(ledger, Store(settings.store))
+    except StoreError as error:
+        with ledger.transaction() as tx:
+            circuits.failed(tx, circuits.STORE, str(error), circuit_limits(settings))
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a look at a batch found: what was claimed of it, and whether more of it may become free soon."""
+
+    task: Batch | None
+    claims: Sequence[Claim] = ()
+    to_come: bool = False
+    shut: Collection[str] = ()
+    """Circuits through which nothing may go."""
+
+
+def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
     with ledger.transaction() as tx:
         tasks = tx.rows("batch", Batch, job_id=job, batch=batch)
         if not tasks:
-            return None, [], False
-        tx.connection.execute("SELECT set_config('tradu.request_id', %s, true)", (tasks[0].request_id,))
-        limits = {"job_id": job, "batch": batch, "max_attempts": settings.max_attempts}
+            return _Found(None)
+        task = tasks[0]
+        tx.connection.execute("SELECT set_config('tradu.request_id', %s, true)", (task.request_id,))
+        routes, limits = _routes(task), {"job_id": job, "batch": batch, "max_attempts": settings.max_attempts}
+        open_now = circuits.opened(tx)
+        gates = _Gates({c.name for c in open_now}, {c.name for c in open_now if c.due})
+        if not gates.let_through(routes):
+            tx.run("rest_batch", job_id=job, batch=batch, names=sorted(gates.shut))
+            return _Found(task)
         tx.run("close_exhausted", **limits)
         for again in (False, True):
             if claims := tx.rows("claim", Claim, again=again, lease_seconds=settings.lease_seconds, **limits):
-                return tasks[0], claims, True
+                shut = gates.shut - {
+                    n for n in gates.trials(routes) if circuits.take_trial(tx, n, circuit_limits(settings))
+                }
+                return _Found(task, claims, True, shut)
         ((to_come,),) = tx.tuples("to_come", job_id=job, batch=batch)
-        return tasks[0], [], to_come > 0
+        return _Found(task, to_come=to_come > 0)
 
 
-def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], settings: Settings) -> int:
-    """One attempt under heartbeat; a failed one hands its blocks back."""
-    until = time.time() + settings.batch_seconds
+@dataclass(frozen=True, slots=True)
+class _Gates:
+    """What open circuits mean for a batch: which are shut, and which of them may be tried now."""
+
+    shut: set[str]
+    due: set[str]
+
+    def _usable(self, routes: Sequence[Route]) -> list[Route]:
+        return open_routes(routes, self.shut - self.due)
+
+    def let_through(self, routes: Sequence[Route]) -> bool:
+        """Whether anything may be claimed. Without routes yes: the attempt will say that there are none."""
+        store_is_open = circuits.STORE not in self.shut - self.due
+        return store_is_open and (not routes or bool(self._usable(routes)))
+
+    def trials(self, routes: Sequence[Route]) -> list[str]:
+        """Circuits that an attempt would try: the store's, and those of the route that it takes first."""
+        first = self._usable(routes)[:1]
+        used = {circuits.STORE, *(circuits.of_model(m.identity) for route in first for m in route)}
+        return sorted(self.due & used)
+
+
+def _routes(task: Batch) -> Sequence[Route]:
+    """The routes of a batch; none where there are none: the attempt will say so, and quarantine the blocks."""
     try:
-        with _kept_alive(Held(str(job), task.batch, [c.token for c in claims], until)):
-            return attempt(ledger, job, task, claims, settings)
+        return routes_of(task)
+    except RequestError:
+        return []
+
+
+def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Settings) -> int:
+    """An attempt at what was claimed, under heartbeat; blocks for which a person chose a profile go by themselves.
+
+    Raises:
+        SystemicError: the fault lies in no block: all of them have gone back.
+    """
+    until = time.time() + settings.batch_seconds
+    by_profile: dict[str, list[Claim]] = {}
+    for claim in found.claims:
+        by_profile.setdefault(claim.profile or task.profile, []).append(claim)
+    try:
+        with _kept_alive(Held(str(job), task.batch, [c.token for c in found.claims], until)):
+            return sum(
+                _try(ledger, job, replace(task, profile=profile), claims, found.shut, settings)
+                for profile, claims in by_profile.items()
+            )
+    except _SYSTEMIC as error:
+        _release(ledger, job, task, found.claims, error, settings)
+        raise SystemicError(_said(error)) from error
+
+
+def _try(
+    ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], shut: Collection[str], settings: Settings
+) -> int:
+    """One attempt; a failed one hands its blocks back."""
+    try:
+        return attempt(ledger, job, task, claims, shut, settings)
     except Exception as error:
         kind = class_of(error, Store(settings.store))
         if kind is ErrorClass.SYSTEMIC:
-            _release(ledger, job, task, claims, error)
-            raise SystemicError(_said(error)) from error
+            raise
         log.exception("attempt failed: %s", kind)
-        _hand_back(ledger, job, task, claims, kind, _said(error))
+        _hand_back(ledger, job, task, claims, kind, _said(error), settings)
         return 0
 
 
@@ -94,7 +187,7 @@ def class_of(error: Exception, store: Store) -> ErrorClass:
         return ErrorClass.RESOURCE
     if isinstance(error, psycopg.OperationalError):
         return ErrorClass.SYSTEMIC
-    if isinstance(error, FileNotFoundError) and store.is_there():
+    if isinstance(error, FileNotFoundError) and rewind.is_marked(store):
         return ErrorClass.DATA  # one object is lost: trying again will not bring it back
     return ErrorClass.SYSTEMIC if isinstance(error, OSError) else ErrorClass.TRANSIENT
 
@@ -112,11 +205,16 @@ def _kept_alive(held: Held) -> Iterator[None]:
         heartbeat.release()
 
 
-def _release(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], error: Exception) -> None:
+def _release(
+    ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], error: Exception, settings: Settings
+) -> None:
     """The ledger or the store is away: the blocks go back untouched, or their leases run out."""
     with suppress(SystemicError, psycopg.Error), ledger.transaction(task.request_id) as tx:
         ids, tokens = [c.block_id for c in claims], [c.token for c in claims]
-        tx.run("release", job_id=job, block_ids=ids, tokens=tokens, reason=_said(error))
+        held = {"job_id": job, "block_ids": ids, "tokens": tokens}
+        tx.run("release", **held, reason=_said(error), wait_seconds=MOST_BACKOFF_SECONDS)
+        if isinstance(error, OSError):
+            circuits.failed(tx, circuits.STORE, _said(error), circuit_limits(settings))
 
 
 def _said(error: Exception) -> str:
@@ -124,24 +222,28 @@ def _said(error: Exception) -> str:
     return text.partition("\n")[0][:500]
 
 
-def _hand_back(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], kind: ErrorClass, reason: str) -> None:
+def _hand_back(
+    ledger: Ledger,
+    job: UUID,
+    task: Batch,
+    claims: Sequence[Claim],
+    kind: ErrorClass,
+    reason: str,
+    settings: Settings,
+) -> None:
     """Close a failed attempt: what no retry can mend goes to quarantine, the rest back to PENDING."""
-    ids = [c.block_id for c in claims]
+    held = {"job_id": job, "block_ids": [c.block_id for c in claims]}
+    tokens = [c.token for c in claims]
+    with ledger.transaction(task.request_id) as tx:
+        trials = note_health(tx, noted_health(), settings)
     with ledger.transaction(task.request_id) as tx:
         if kind is ErrorClass.DATA:
-            tx.run("quarantine", job_id=job, block_ids=ids, reasons=[reason] * len(ids), error_class=kind)
+            tx.run("quarantine_held", **held, tokens=tokens, reason=reason, error_class=kind)
+        elif kind is ErrorClass.MODEL and 0 < trials <= PATIENT_TRIALS:  # the fault is the model's
+            tx.run("release", **held, tokens=tokens, reason=reason, wait_seconds=settings.circuit_seconds)
         else:
-            tokens = [c.token for c in claims]
             wait = backoff_seconds(max(c.attempt for c in claims), random.random())  # noqa: S311 - no secret
-            tx.run(
-                "hand_back",
-                job_id=job,
-                block_ids=ids,
-                tokens=tokens,
-                error_class=kind,
-                reason=reason,
-                wait_seconds=wait,
-            )
+            tx.run("hand_back", **held, tokens=tokens, error_class=kind, reason=reason, wait_seconds=wait)
 
 
 def backoff_seconds(number: int, chance: float) -> float:

@@ -1,30 +1,26 @@
-"""Loaded by every Dask worker at its start (`--preload`): JSON logs, and what a batch imports, before the first one."""
+"""Loaded by every Dask worker and scheduler at its start (`--preload`): JSON logs, and a heartbeat in the ledger."""
 
 from __future__ import annotations
 
 import logging
 
-from distributed import Worker
+from distributed import Scheduler, Worker
 
 from tradu import telemetry
 from tradu.ledger.connection import instance_id
 
 
-def dask_setup(worker: Worker) -> None:
-    """Called by Dask when the worker starts."""
-    telemetry.log_json(instance_id=str(worker.name))
-    for name in ("distributed", "tornado", "bokeh"):  # they have handlers of their own, with lines of another form
-        logger = logging.getLogger(name)
+def dask_setup(server: Worker | Scheduler) -> None:
+    """Called by Dask when the server starts; a worker also imports what a batch needs, before the first one."""
+    name = f"worker-{server.name}" if isinstance(server, Worker) else "dask-scheduler"
+    telemetry.log_json(instance_id=name)
+    for library in ("distributed", "tornado", "bokeh"):  # they have handlers of their own, with lines of another form
+        logger = logging.getLogger(library)
         logger.handlers, logger.propagate = [], True
-    from tradu.cluster import batch
-    from tradu.cluster.heartbeat import Heartbeat
+    from tradu.cluster import heartbeat
 
-    batch.heartbeat = Heartbeat(instance_id(f"worker-{worker.name}"))
+    beating = heartbeat.Heartbeat(instance_id(name))
+    if isinstance(server, Worker):
+        from tradu.cluster import batch
 
-
-def dask_teardown(worker: Worker) -> None:  # noqa: ARG001 - Dask's signature
-    """Called by Dask when the worker ends in good order."""
-    from tradu.cluster import batch
-
-    if batch.heartbeat is not None:
-        batch.heartbeat.close()
+        batch.heartbeat, batch.kind = beating, name

@@ -19,6 +19,16 @@ class EnginePool:
     def __init__(self) -> None:
         self._threads = threading.local()
 
+    def note(self, model: Model, failure: str | None) -> None:
+        """Remember that a model has just worked (None), or why it could translate nothing at all."""
+        self._noted()[model.identity] = failure
+
+    def noted(self) -> dict[str, str | None]:
+        """What the calling thread has noted since it last asked: identities of models, with why they failed."""
+        noted = dict(self._noted())
+        self._noted().clear()
+        return noted
+
     def get(self, model: Model) -> Engine:
         """The calling thread's engine for a model, loaded if need be.
 
@@ -53,6 +63,12 @@ class EnginePool:
         own = self._own()
         while own:
             own.popitem()[1].close()
+
+    def _noted(self) -> dict[str, str | None]:
+        noted: dict[str, str | None] | None = getattr(self._threads, "noted", None)
+        if noted is None:
+            noted = self._threads.noted = {}
+        return noted
 
     def _own(self) -> dict[str, Engine]:
         own: dict[str, Engine] | None = getattr(self._threads, "engines", None)

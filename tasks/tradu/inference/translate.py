@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from tradu.inference.model import Engine, Model, Route
 from tradu.inference.pool import EnginePool
 from tradu.inference.routes import tier_of
 
+log = logging.getLogger(__name__)
 Judge = Callable[[str, str], tuple[str, ...]]
 """Why a translation (second) of a source (first) is bad; empty: it is good."""
 SINGLE_FAILURES = 3
@@ -136,21 +138,34 @@ def _joined(parts: Sequence[_Attempt], variant: _Variant) -> _Attempt:
 
 
 def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attempt]:
-    """Translate with one model; texts that break the engine are found by halving, and their neighbours translated."""
+    """Translate with one model; texts that break the engine are found by halving, and their neighbours translated.
+
+    A batch that is too large for the memory is halved too, until it fits.
+
+    Raises:
+        ResourceError: a single text is too large for the memory.
+    """
     made: list[_Attempt] = []
     failed = 0
     groups = [list(texts)] if texts else []
     while groups:
         group = groups.pop()
+        half = len(group) // 2
         try:
             made += _run(group, model, engines)
+        except ResourceError as error:
+            if len(group) == 1:
+                raise
+            log.warning("%s; going on with %d at once", error, half)
+            groups += [group[half:], group[:half]]
         except ModelError as error:
             if len(group) == 1 or (failed >= SINGLE_FAILURES and failed == len(made)):
                 failed += len(group)
                 made += [_Attempt(text, failure=f"{ENGINE_FAILED}: {error}") for text in group]
             else:
-                half = len(group) // 2
                 groups += [group[half:], group[:half]]
+    if made:
+        engines.note(model, made[0].failure if failed == len(made) else None)
     return made
 
 

@@ -16,7 +16,7 @@ from tradu.documents.model import FormatOptions
 from tradu.documents.registry import detect_format
 from tradu.errors import DataError, RequestError, SystemicError
 from tradu.ingestion.sources import Source, expand
-from tradu.layout import raw_key
+from tradu.layout import INCOMING, raw_key
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Job
 from tradu.settings import Settings
@@ -84,7 +84,7 @@ def take_in(source: Source, language_asked: str, options: FormatOptions, store: 
     """Copy one file into the store under its checksum and look at what it is.
 
     Raises:
-        SystemicError: the store takes no more.
+        SystemicError: the store is away, or takes no more.
     """
     try:
         _check_name(source.path, store)
@@ -94,6 +94,8 @@ def take_in(source: Source, language_asked: str, options: FormatOptions, store: 
             raise SystemicError(
                 f"the store takes no more ({error.strerror}): make room and start the job again"
             ) from error
+        if not store.is_there():
+            raise SystemicError(f"the store at {store.uri} is away: {error.strerror or error}") from error
         return _not_taken(source, f"can't be read: {error.strerror or error}")
     except DataError as error:
         return _not_taken(source, str(error))
@@ -152,11 +154,12 @@ def _copy(uri: str, store: Store, limit: int) -> tuple[str, int]:
     fs, path = split_uri(uri)
     if fs.size(path) > limit:
         raise DataError(f"{fs.size(path):,} bytes: the limit is {limit:,} (TRADU_MAX_DOCUMENT_BYTES)")
-    incoming = f"raw/incoming/{uuid.uuid4().hex}"
+    incoming = f"{INCOMING}{uuid.uuid4().hex}"
     with fs.open(path, "rb") as source:
-        document_id, size = store.copy_in(source, incoming)
+        taken = store.copy_in(source, incoming)
+    document_id, size = taken.sha256, taken.size_bytes
     key = raw_key(document_id)
-    if store.exists(key) and store.size(key) == size:
+    if store.is_whole(key, document_id):
         store.remove(incoming)
     else:
         store.move(incoming, key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ from tradu.settings import get_settings
 Row = TypeVar("Row")
 POOL_SIZE = 4
 WAIT_SECONDS = 30.0
+ILLEGAL_TRANSITION = "TR001"
+"""SQLSTATE with which the database refuses a change of state."""
 _SET_ACTOR = "SELECT set_config('tradu.actor', %s, true), set_config('tradu.request_id', %s, true)"
 
 
@@ -46,7 +48,7 @@ class Transaction:
     def __init__(self, connection: psycopg.Connection) -> None:
         self.connection = connection
 
-    def run(self, name: str, **values: object) -> int:
+    def run(self, name: str, /, **values: object) -> int:
         """Run a query for its effect; how many rows it touched."""
         return self.connection.execute(QUERIES[name], values).rowcount
 
@@ -55,11 +57,11 @@ class Transaction:
         with self.connection.cursor() as cursor:
             cursor.executemany(QUERIES[name], rows)
 
-    def tuples(self, name: str, **values: object) -> list[tuple[Any, ...]]:
+    def tuples(self, name: str, /, **values: object) -> list[tuple[Any, ...]]:
         """All rows of a query as tuples."""
         return self.connection.execute(QUERIES[name], values).fetchall()
 
-    def rows(self, name: str, kind: type[Row], **values: object) -> list[Row]:
+    def rows(self, name: str, kind: type[Row], /, **values: object) -> list[Row]:
         """All rows of a query as dataclasses."""
         with self.connection.cursor(row_factory=row_of(kind)) as cursor:
             return cursor.execute(QUERIES[name], values).fetchall()
@@ -68,9 +70,9 @@ class Transaction:
 class Ledger:
     """A pool of connections for one actor. Use from any thread of one process."""
 
-    def __init__(self, dsn: str, actor: str) -> None:
-        self.actor = actor
-        self._pool = ConnectionPool(
+    def __init__(self, dsn: str, actor: str, pool: ConnectionPool | None = None) -> None:
+        self.dsn, self.actor = dsn, actor
+        self._pool = pool or ConnectionPool(
             dsn,
             min_size=0,
             max_size=POOL_SIZE,
@@ -84,6 +86,8 @@ class Ledger:
     def transaction(self, request_id: str = "") -> Iterator[Transaction]:
         """One transaction: committed at the end of the block, rolled back on an exception.
 
+        An illegal transition that the database refuses is recorded as an incident.
+
         Raises:
             SystemicError: no connection could be had in 30 s.
         """
@@ -96,8 +100,23 @@ class Ledger:
             with connection.transaction():
                 connection.execute(_SET_ACTOR, (self.actor, request_id))
                 yield Transaction(connection)
+        except psycopg.Error as error:
+            if error.sqlstate == ILLEGAL_TRANSITION:
+                self._record(connection, error, request_id)
+            raise
         finally:
             self._pool.putconn(connection)
+
+    def as_actor(self, actor: str) -> Ledger:
+        """The same ledger and connections under another name in the history."""
+        return Ledger(self.dsn, actor, self._pool)
+
+    def _record(self, connection: psycopg.Connection, error: psycopg.Error, request_id: str) -> None:
+        """Write down what was refused: the transaction that tried it is gone."""
+        with suppress(psycopg.Error), connection.transaction():
+            connection.execute(_SET_ACTOR, (self.actor, request_id))
+            said = {"kind": "illegal_transition", "reason": error.diag.message_primary or str(error)}
+            connection.execute(QUERIES["report_incident"], dict.fromkeys(("job_id", "entity", "entity_id")) | said)
 
     def close(self) -> None:
         """Close the pool."""

@@ -111,8 +111,23 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger) -> Admission:
             tx.run("adopt_job", job_id=job.job_id, run_id=run_id)
         if again:
             tx.run("retry_blocks", job_id=job.job_id)
+            tx.run("settle_letters", job_id=job.job_id)
             tx.run("retry_documents", job_id=job.job_id)
     return Admission(job.job_id, JobState.RUNNING, proceed=True)
+
+
+def conf_of(request: JobRequest | Job) -> dict[str, Any]:
+    """The conf of the DAG run for a request; that of a job goes on with the job."""
+    return {
+        "documents": list(request.documents),
+        "source": request.source,
+        "targets": list(request.targets),
+        "profile": request.profile,
+        "tenant": request.tenant,
+        "region": request.region,
+        "idempotency_key": request.idempotency_key,
+        "options": dict(request.options),
+    }
 
 
 def find(job_id: UUID, ledger: Ledger) -> Job:

@@ -1,4 +1,8 @@
-"""The lease of a stage: one process at a time works on a stage of a job, however often Airflow starts it."""
+"""The lease of a stage: one process at a time works on a stage of a job, however often Airflow starts it.
+
+A process that has lost its lease (it was frozen, or cut off from the ledger) may write nothing more: every transaction
+of a stage first makes sure that the lease is still its own.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +13,70 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from tradu.errors import TransientError
-from tradu.ledger.connection import Ledger
+from tradu.errors import RequestError, StaleLeaseError, TransientError
+from tradu.ledger.connection import Ledger, Transaction
+from tradu.ledger.incidents import IncidentKind, report
+from tradu.ledger.rows import Job
+from tradu.ledger.states import JobState
 
 log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 3
 LOOK_AGAIN_SECONDS = 0.5
 
 
+class StageLedger(Ledger):
+    """The ledger as the holder of a stage sees it: fenced by the token of its lease."""
+
+    def __init__(self, ledger: Ledger, actor: str, job_id: UUID, stage: str, token: int) -> None:
+        super().__init__(ledger.dsn, actor, ledger._pool)
+        self._plain = ledger.as_actor(actor)
+        self._held = {"job_id": job_id, "stage": stage, "token": token}
+
+    @contextmanager
+    def transaction(self, request_id: str = "") -> Iterator[Transaction]:
+        """One transaction of the stage; nobody else can take the stage before it has ended.
+
+        Raises:
+            StaleLeaseError: another process has taken the stage over.
+            RequestError: the job was cancelled, or has ended.
+            SystemicError: no connection could be had in 30 s.
+        """
+        with super().transaction(request_id) as tx:
+            mine = bool(tx.tuples("hold_stage", **self._held))
+            if mine:
+                yield tx
+        if not mine:
+            self._refuse(request_id)
+
+    def check(self) -> None:
+        """Make sure that the stage is still ours, before something outside of the ledger is changed.
+
+        Raises:
+            StaleLeaseError: another process has taken the stage over.
+            RequestError: the job was cancelled, or has ended.
+        """
+        with self._plain.transaction() as tx:  # without a lock: a transaction of our own may hold the row
+            mine = bool(tx.tuples("holds_stage", **self._held))
+        if not mine:
+            self._refuse("")
+
+    def _refuse(self, request_id: str) -> None:
+        job_id, stage = self._held["job_id"], self._held["stage"]
+        with self._plain.transaction(request_id) as tx:
+            (job,) = tx.rows("job", Job, job_id=job_id)
+        if job.state != JobState.RUNNING:
+            raise RequestError(f"job {job_id} is {job.state}: {job.reason or 'nothing more is done'}")
+        said = f"{stage} of job {job_id} was taken over by another process while this one was away"
+        with self._plain.transaction(request_id) as tx:
+            report(tx, IncidentKind.STALE_STAGE, said, job_id=UUID(str(job_id)), entity="stage", entity_id=str(stage))
+        raise StaleLeaseError(said)
+
+
 @contextmanager
-def stage_lease(ledger: Ledger, job_id: UUID, stage: str, lease_seconds: float) -> Iterator[int]:
-    """Hold a stage of a job while the block runs, by heartbeat; the fencing token.
+def stage_lease(
+    ledger: Ledger, job_id: UUID, stage: str, lease_seconds: float, actor: str | None = None
+) -> Iterator[StageLedger]:
+    """Hold a stage of a job while the block runs, by heartbeat; the ledger, fenced by the lease's token.
 
     A second process waits until the first has let go: it then finds the work done. A first one that is lost lets go
     when its lease runs out.
@@ -27,6 +84,7 @@ def stage_lease(ledger: Ledger, job_id: UUID, stage: str, lease_seconds: float) 
     Raises:
         TransientError: another process has held the stage all the time for ten leases.
     """
+    ledger = ledger.as_actor(actor or ledger.actor)
     token = _acquire(ledger, job_id, stage, lease_seconds)
     done = threading.Event()
     held = {"job_id": job_id, "stage": stage, "token": token}
@@ -42,7 +100,7 @@ def stage_lease(ledger: Ledger, job_id: UUID, stage: str, lease_seconds: float) 
     keeper = threading.Thread(target=keep, name=f"lease-{stage}", daemon=True)
     keeper.start()
     try:
-        yield token
+        yield StageLedger(ledger, ledger.actor, job_id, stage, token)
     finally:
         done.set()
         keeper.join()

@@ -20,7 +20,7 @@ SELECT * FROM jobs ORDER BY created_at DESC LIMIT %(limit)s;
 SELECT * FROM jobs WHERE job_id::text LIKE %(begins)s OR job_id::text LIKE %(ends)s ORDER BY created_at DESC LIMIT 5;
 
 -- start_job: ADMITTED, PARTIAL or ERROR to RUNNING, under the DAG run that now works on it.
-UPDATE jobs SET state = 'RUNNING', run_id = %(run_id)s, request_id = %(request_id)s, reason = NULL,
+UPDATE jobs SET state = 'RUNNING', run_id = %(run_id)s, request_id = %(request_id)s, reason = NULL, stopped_by = NULL,
        started_at = coalesce(started_at, now()), finished_at = NULL
 WHERE job_id = %(job_id)s AND state IN ('ADMITTED', 'PARTIAL', 'ERROR')
 RETURNING job_id;
@@ -103,9 +103,9 @@ UPDATE shards SET epoch = epoch + 1, submitted_at = now() WHERE job_id = %(job_i
 -- epoch: the newest submission of a shard.
 SELECT epoch FROM shards WHERE job_id = %(job_id)s AND shard = %(shard)s;
 
--- watch_shards: for every shard a triggerer waits on: is its job running, blocks that wait, leases that live.
+-- watch_shards: for every shard a triggerer waits on: is its job running, blocks that wait, those that rest or are leased.
 SELECT w.job_id, w.shard, j.state AS job_state, count(k.block_id) AS waiting,
-       count(*) FILTER (WHERE k.lease_until > now()) AS leased
+       count(*) FILTER (WHERE k.lease_until > now() OR k.not_before > now()) AS leased
 FROM unnest(%(job_ids)s::uuid[], %(shards)s::int[]) AS w (job_id, shard)
 JOIN jobs j ON j.job_id = w.job_id
 LEFT JOIN batches b ON b.job_id = w.job_id AND b.shard = w.shard
@@ -119,7 +119,7 @@ WHERE b.job_id = %(job_id)s AND b.batch = %(batch)s AND j.state = 'RUNNING';
 
 -- claim: leases blocks of a batch that are free, or whose lease has run out; a fencing token for each. New blocks are
 -- taken together, blocks that failed before one at a time: one that breaks its worker takes no other with it.
-UPDATE blocks SET state = 'CLAIMED', attempt = attempt + 1, token = nextval('fencing_tokens'), claimed_by = actor(),
+UPDATE blocks SET state = 'CLAIMED', attempt = attempt + 1, token = new_token(), claimed_by = actor(),
        lease_until = now() + make_interval(secs => %(lease_seconds)s), processing_at = NULL, validating_at = NULL, updated_at = now()
 FROM (
     SELECT job_id, block_id FROM blocks
@@ -131,37 +131,65 @@ FROM (
     ORDER BY block_id LIMIT CASE WHEN %(again)s THEN 1 END FOR UPDATE SKIP LOCKED
 ) AS free
 WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id
-RETURNING blocks.block_id, blocks.document_id, blocks.number, blocks.token, blocks.attempt;
+RETURNING blocks.block_id, blocks.document_id, blocks.number, blocks.token, blocks.attempt, blocks.profile;
 
--- close_exhausted: blocks of a batch whose budget is spent go to quarantine.
+-- close_exhausted: blocks of a batch whose budget is spent go to quarantine; one that somebody is just moving is left.
 WITH spent AS (
     UPDATE blocks SET state = 'ERROR', error_class = coalesce(error_class, 'transient'),
            reason = coalesce(reason, 'the worker was lost ' || attempt || ' times'), lease_until = NULL, updated_at = now()
-    WHERE job_id = %(job_id)s AND batch = %(batch)s AND attempt >= %(max_attempts)s
-      AND (state = 'PENDING' OR (state IN ('CLAIMED', 'PROCESSING') AND lease_until < now()))
-    RETURNING job_id, block_id, error_class, reason
+    FROM (
+        SELECT job_id, block_id FROM blocks
+        WHERE job_id = %(job_id)s AND batch = %(batch)s AND attempt >= %(max_attempts)s
+          AND (state = 'PENDING' OR (state IN ('CLAIMED', 'PROCESSING') AND lease_until < now()))
+        ORDER BY block_id FOR UPDATE SKIP LOCKED
+    ) AS spent
+    WHERE blocks.job_id = spent.job_id AND blocks.block_id = spent.block_id
+    RETURNING blocks.job_id, blocks.block_id, error_class, reason
 )
 INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
 SELECT job_id, 'block', block_id, error_class, reason FROM spent RETURNING entity_id;
 
--- release: blocks go back untouched: the fault was not theirs, and their budget is not spent.
-UPDATE blocks SET state = 'PENDING', lease_until = NULL, attempt = blocks.attempt - 1, reason = %(reason)s, updated_at = now()
+-- release: blocks go back untouched, to rest a while: the fault was not theirs, and their budget is not spent. Here and
+-- below, LATERAL and OFFSET 0 make PostgreSQL look each block up by its key, in order, and only then at its state. As a
+-- plain join it reads all open blocks of the job for each batch, when the statistics are older than the job.
+UPDATE blocks SET state = 'PENDING', lease_until = NULL, attempt = blocks.attempt - 1, reason = %(reason)s, updated_at = now(),
+       not_before = now() + make_interval(secs => %(wait_seconds)s)
 FROM (
-    SELECT k.job_id, k.block_id FROM blocks k
-    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS r (id, held) ON k.block_id = r.id
-    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
-    ORDER BY k.block_id FOR UPDATE OF k
+    SELECT k.job_id, k.block_id
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+    LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+    WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
 
--- extend: leases that a living worker holds; a token that is no longer current extends nothing.
+-- rest_batch: blocks of a batch wait until the next trial of the circuits that are open.
+UPDATE blocks SET not_before = free.retry_at
+FROM (
+    SELECT k.job_id, k.block_id, c.retry_at FROM blocks k, (
+        SELECT max(retry_at) AS retry_at FROM circuits WHERE opened_at IS NOT NULL AND name = ANY(%(names)s)
+    ) AS c
+    WHERE k.job_id = %(job_id)s AND k.batch = %(batch)s AND k.state = 'PENDING' AND coalesce(k.not_before < c.retry_at, true)
+    ORDER BY k.block_id FOR UPDATE OF k SKIP LOCKED
+) AS free
+WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id;
+
+-- extend: leases that a living worker holds; a token that is no longer current extends nothing. It waits for no lock: a
+-- block that is locked is being committed.
 UPDATE blocks SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
-WHERE job_id = %(job_id)s AND batch = %(batch)s AND token = ANY(%(tokens)s) AND state IN ('CLAIMED', 'PROCESSING');
+FROM (
+    SELECT job_id, block_id FROM blocks
+    WHERE job_id = %(job_id)s AND batch = %(batch)s AND token = ANY(%(tokens)s) AND state IN ('CLAIMED', 'PROCESSING')
+    ORDER BY block_id FOR UPDATE SKIP LOCKED
+) AS held
+WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id;
 
 -- see_instance: a process says that it lives.
 INSERT INTO instances (instance_id, kind) VALUES (%(instance_id)s, %(kind)s)
-ON CONFLICT (instance_id) DO UPDATE SET seen_at = now();
+ON CONFLICT (instance_id) DO UPDATE SET seen_at = now(), lost_at = NULL;
+
+-- leave_instance: a process that has ended in good order.
+DELETE FROM instances WHERE instance_id = %(instance_id)s;
 
 -- to_come: blocks of a batch that others hold or that wait for their time, and may become free or spent.
 SELECT count(*) FROM blocks
@@ -170,7 +198,7 @@ WHERE job_id = %(job_id)s AND batch = %(batch)s AND state IN ('PENDING', 'CLAIME
 
 -- lease_stage: the lease of a stage of a job, where it is free, has run out, or is ours.
 INSERT INTO stage_leases (job_id, stage, token, holder, lease_until)
-VALUES (%(job_id)s, %(stage)s, nextval('fencing_tokens'), actor(), now() + make_interval(secs => %(lease_seconds)s))
+VALUES (%(job_id)s, %(stage)s, new_token(), actor(), now() + make_interval(secs => %(lease_seconds)s))
 ON CONFLICT (job_id, stage) DO UPDATE SET token = excluded.token, holder = excluded.holder, lease_until = excluded.lease_until
 WHERE stage_leases.lease_until < now()
 RETURNING token;
@@ -182,20 +210,26 @@ WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s;
 -- release_stage: the lease of a stage, for whoever comes next.
 UPDATE stage_leases SET lease_until = now() WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s;
 
--- hold_stage: the lease, locked until the transaction ends; nothing where another process has it by now.
-SELECT token FROM stage_leases WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s FOR UPDATE;
+-- hold_stage: the lease, locked until the transaction ends, and its job; nothing where another process has it by now, or
+-- the job does not run.
+SELECT s.token FROM jobs j JOIN stage_leases s USING (job_id)
+WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND s.token = %(token)s FOR UPDATE OF j, s;
+
+-- holds_stage: whether the lease of a stage is still this process's, and its job runs.
+SELECT s.token FROM jobs j JOIN stage_leases s USING (job_id)
+WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND s.token = %(token)s;
 
 -- finish: makes the results of an attempt current, where the token still holds; returns the blocks accepted.
 UPDATE blocks SET state = 'VALIDATING', lease_until = NULL, processing_at = %(processing_at)s, validating_at = clock_timestamp(),
        result = %(result)s, models = string_to_array(nullif(r.models, ''), ','), tier = r.tier, score = r.score, seconds = r.seconds,
        cost = coalesce(blocks.cost, 0) + r.cost, error_class = NULL, reason = NULL, updated_at = now()
 FROM (
-    SELECT k.job_id, k.block_id, r.* FROM blocks k
-    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[], %(scores)s::real[],
-                %(seconds)s::real[], %(costs)s::float8[]) AS r (id, held, models, tier, score, seconds, cost)
-      ON k.block_id = r.id
-    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
-    ORDER BY k.block_id FOR UPDATE OF k
+    SELECT k.job_id, k.block_id, r.*
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[],
+                               %(scores)s::real[], %(seconds)s::real[], %(costs)s::float8[])
+          AS u (id, held, models, tier, score, seconds, cost) ORDER BY id) AS r,
+    LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+    WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -204,10 +238,10 @@ RETURNING blocks.block_id;
 UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now(),
        not_before = now() + make_interval(secs => %(wait_seconds)s)
 FROM (
-    SELECT k.job_id, k.block_id FROM blocks k
-    JOIN unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS r (id, held) ON k.block_id = r.id
-    WHERE k.job_id = %(job_id)s AND k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
-    ORDER BY k.block_id FOR UPDATE OF k
+    SELECT k.job_id, k.block_id
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+    LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+    WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
@@ -216,10 +250,10 @@ RETURNING blocks.block_id;
 WITH refused AS (
     UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = %(error_class)s, reason = r.reason, updated_at = now()
     FROM (
-        SELECT k.job_id, k.block_id, r.reason FROM blocks k
-        JOIN unnest(%(block_ids)s::uuid[], %(reasons)s::text[]) AS r (id, reason) ON k.block_id = r.id
-        WHERE k.job_id = %(job_id)s AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
-        ORDER BY k.block_id FOR UPDATE OF k
+        SELECT k.job_id, k.block_id, r.reason
+        FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(reasons)s::text[]) AS u (id, reason) ORDER BY id) AS r,
+        LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+        WHERE k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
     ) AS r
     WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
     RETURNING blocks.job_id, blocks.block_id, blocks.error_class, blocks.reason, blocks.score, blocks.models
@@ -228,9 +262,29 @@ INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason, eviden
 SELECT job_id, 'block', block_id, error_class, reason, jsonb_build_object('score', score, 'models', models) FROM refused
 RETURNING entity_id;
 
+-- quarantine_held: blocks whose attempt met what no retry mends, where the token still holds; each with its dead letter.
+WITH refused AS (
+    UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now()
+    FROM (
+        SELECT k.job_id, k.block_id
+        FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+        LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+        WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
+    ) AS r
+    WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
+    RETURNING blocks.job_id, blocks.block_id, blocks.error_class, blocks.reason
+)
+INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
+SELECT job_id, 'block', block_id, error_class, reason FROM refused RETURNING entity_id;
+
 -- quarantine_blocks_of: the open blocks of a document that ended in ERROR.
 UPDATE blocks SET state = 'ERROR', lease_until = NULL, error_class = 'data', reason = %(reason)s, updated_at = now()
-WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING');
+FROM (
+    SELECT job_id, block_id FROM blocks
+    WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
+    ORDER BY block_id FOR UPDATE
+) AS opened
+WHERE blocks.job_id = opened.job_id AND blocks.block_id = opened.block_id;
 
 -- quarantine_document: a document's dead letter.
 INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
@@ -246,8 +300,13 @@ WHERE blocks.job_id = passed.job_id AND blocks.block_id = passed.block_id
 RETURNING blocks.block_id;
 
 -- retry_blocks: quarantined blocks of a job get a new budget (a person asked: the job was started again).
-UPDATE blocks SET state = 'PENDING', attempt = 0, reason = NULL, error_class = NULL, updated_at = now()
-WHERE job_id = %(job_id)s AND state = 'ERROR' AND batch IS NOT NULL RETURNING block_id;
+UPDATE blocks SET state = 'PENDING', attempt = 0, reason = NULL, error_class = NULL, not_before = NULL, updated_at = now()
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND state = 'ERROR' AND batch IS NOT NULL
+    ORDER BY block_id FOR UPDATE
+) AS refused
+WHERE blocks.job_id = refused.job_id AND blocks.block_id = refused.block_id
+RETURNING blocks.block_id;
 
 -- retry_documents: documents of a job that is started again, where they have blocks to work on.
 UPDATE documents SET state = 'TRANSLATING', reason = NULL, updated_at = now()
@@ -255,7 +314,12 @@ WHERE job_id = %(job_id)s AND state IN ('PARTIAL', 'ERROR') AND segments > 0;
 
 -- cancel_blocks: open blocks of a job.
 UPDATE blocks SET state = 'CANCELED', lease_until = NULL, updated_at = now()
-WHERE job_id = %(job_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING') RETURNING block_id;
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING')
+    ORDER BY block_id FOR UPDATE
+) AS opened
+WHERE blocks.job_id = opened.job_id AND blocks.block_id = opened.block_id
+RETURNING blocks.block_id;
 
 -- cancel_documents: documents of a job that have not ended.
 UPDATE documents SET state = 'CANCELED', updated_at = now()
@@ -328,3 +392,269 @@ WHERE k.job_id BETWEEN %(low)s AND %(high)s AND k.block_id = %(block_id)s;
 
 -- job_of_run: the job that a DAG run works on.
 SELECT job_id FROM jobs WHERE run_id = %(run_id)s AND state = 'RUNNING';
+
+-- report_incident_once: the same, where it was not reported within this time.
+INSERT INTO incidents (kind, job_id, entity, entity_id, reason)
+SELECT %(kind)s, %(job_id)s, %(entity)s, %(entity_id)s, %(reason)s
+WHERE NOT EXISTS (
+    SELECT FROM incidents
+    WHERE kind = %(kind)s AND job_id IS NOT DISTINCT FROM %(job_id)s::uuid AND entity_id IS NOT DISTINCT FROM %(entity_id)s::text
+      AND at > now() - make_interval(secs => %(seconds)s)
+);
+
+-- report_incident: what must be known and is no transition of a row.
+INSERT INTO incidents (kind, job_id, entity, entity_id, reason)
+VALUES (%(kind)s, %(job_id)s, %(entity)s, %(entity_id)s, %(reason)s);
+
+-- incidents: the newest incidents, of one job where one is given.
+SELECT * FROM incidents WHERE %(job_id)s::uuid IS NULL OR job_id = %(job_id)s ORDER BY incident_id DESC LIMIT %(limit)s;
+
+-- incidents_of: incidents of a job that concern these entities.
+SELECT * FROM incidents WHERE job_id = %(job_id)s AND (entity_id = ANY(%(entity_ids)s) OR entity IS NULL) ORDER BY at;
+
+-- open_circuits: circuits that are open, and whether it is time to try.
+SELECT name, cause, failures, openings, opened_at, retry_at, retry_at <= now() AS due FROM circuits
+WHERE opened_at IS NOT NULL ORDER BY name;
+
+-- try_circuit: takes the one trial that an open circuit allows from time to time, each after twice as long.
+UPDATE circuits SET openings = openings + 1, retry_at = now() + make_interval(secs => %(seconds)s * 2 ^ least(openings, %(doublings)s))
+WHERE name = %(name)s AND opened_at IS NOT NULL AND retry_at <= now() RETURNING name;
+
+-- count_failure: one more failure in a row of this cause; opens the circuit at the limit, each time for longer.
+INSERT INTO circuits AS c (name, failures, cause) VALUES (%(name)s, 1, %(cause)s)
+ON CONFLICT (name) DO UPDATE SET
+    failures = CASE WHEN c.cause = excluded.cause OR c.opened_at IS NOT NULL THEN c.failures + 1 ELSE 1 END,
+    cause = excluded.cause
+RETURNING failures, opened_at IS NOT NULL AS open, openings;
+
+-- open_circuit: nothing is claimed for it before this time has passed.
+UPDATE circuits SET opened_at = now(), openings = 1, retry_at = now() + make_interval(secs => %(seconds)s)
+WHERE name = %(name)s RETURNING name;
+
+-- forget_circuits: open circuits that nobody has tried for an hour: nothing needs them any more.
+DELETE FROM circuits WHERE coalesce(retry_at, now()) < now() - interval '1 hour' RETURNING name;
+
+-- close_circuits: these work; returns those that were open.
+DELETE FROM circuits WHERE name = ANY(%(names)s) RETURNING name, opened_at IS NOT NULL AS was_open, cause;
+
+-- add_object: an object of a job in the store, with its checksum; a second time replaces the first.
+INSERT INTO objects (job_id, object_key, sha256, size_bytes) VALUES (%(job_id)s, %(object_key)s, %(sha256)s, %(size_bytes)s)
+ON CONFLICT (job_id, object_key) DO UPDATE SET sha256 = excluded.sha256, size_bytes = excluded.size_bytes, made_at = now();
+
+-- forget_objects: objects of a job that are gone from the store.
+DELETE FROM objects WHERE job_id = %(job_id)s AND object_key = ANY(%(object_keys)s);
+
+-- objects: a page of a job's objects, in order.
+SELECT object_key, sha256, size_bytes FROM objects WHERE job_id = %(job_id)s AND object_key > %(after)s
+ORDER BY object_key LIMIT %(limit)s;
+
+-- known_objects: which of these keys of a job are named.
+SELECT object_key FROM objects WHERE job_id = %(job_id)s AND object_key = ANY(%(object_keys)s)
+UNION SELECT object_key FROM results WHERE object_key = ANY(%(object_keys)s)
+UNION SELECT result FROM blocks WHERE job_id = %(job_id)s AND result = ANY(%(object_keys)s);
+
+-- current_results: results objects that blocks of a job point at, with the number of blocks.
+SELECT result, count(*) FROM blocks WHERE job_id = %(job_id)s AND result IS NOT NULL GROUP BY 1 ORDER BY 1;
+
+-- blocks_of_result: blocks whose current translation lies in this object.
+SELECT block_id::text, document_id, number, segments, state FROM blocks WHERE job_id = %(job_id)s AND result = %(result)s;
+
+-- known_raw: which of these documents some job has.
+SELECT DISTINCT document_id FROM documents WHERE document_id = ANY(%(document_ids)s);
+
+-- known_jobs: which of these jobs there are.
+SELECT job_id FROM jobs WHERE job_id = ANY(%(job_ids)s);
+
+-- redo_blocks: blocks whose translation is lost are translated again.
+UPDATE blocks SET state = 'PENDING', result = NULL, attempt = 0, reason = %(reason)s, not_before = NULL, updated_at = now()
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND result = ANY(%(results)s) AND state IN ('COMPLETED', 'VALIDATING')
+    ORDER BY block_id FOR UPDATE
+) AS own
+WHERE blocks.job_id = own.job_id AND blocks.block_id = own.block_id
+RETURNING blocks.block_id;
+
+-- reopen_documents: documents of these blocks go back to translating.
+UPDATE documents SET state = 'TRANSLATING', reason = NULL, updated_at = now()
+WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR')
+  AND document_id IN (SELECT document_id FROM blocks WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s));
+
+-- reopen_job: a job that has ended is taken up again by the next run under its key.
+UPDATE jobs SET state = 'RUNNING', reason = NULL, stopped_by = NULL, finished_at = NULL
+WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR') RETURNING job_id;
+
+-- dead_letters: the newest letters of quarantined blocks and documents that nobody has decided on, of one job where given.
+SELECT l.job_id, l.entity, l.entity_id, l.at, l.error_class, l.reason, l.evidence, d.paths[1] AS path, k.target, k.number
+FROM dead_letters l
+LEFT JOIN blocks k ON k.job_id = l.job_id AND k.block_id = CASE WHEN l.entity = 'block' THEN l.entity_id::uuid END
+LEFT JOIN documents d ON d.job_id = l.job_id AND d.document_id = coalesce(k.document_id, l.entity_id)
+WHERE l.decision IS NULL AND (%(job_id)s::uuid IS NULL OR l.job_id = %(job_id)s)
+  AND CASE WHEN l.entity = 'block' THEN k.state ELSE d.state END = 'ERROR'
+ORDER BY l.at DESC, l.entity_id LIMIT %(limit)s OFFSET %(offset)s;
+
+-- letters_of: every letter of one block or document, with what was decided.
+SELECT at, error_class, reason, evidence, decision, decided_by, decided_at FROM dead_letters
+WHERE job_id = %(job_id)s AND entity_id = %(entity_id)s ORDER BY at;
+
+-- retry_quarantined: these blocks get a new budget, under another profile where one is given.
+UPDATE blocks SET state = 'PENDING', attempt = 0, reason = NULL, error_class = NULL, not_before = NULL,
+       profile = coalesce(%(profile)s, blocks.profile), updated_at = now()
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s) AND state = 'ERROR' AND batch IS NOT NULL
+    ORDER BY block_id FOR UPDATE
+) AS own
+WHERE blocks.job_id = own.job_id AND blocks.block_id = own.block_id
+RETURNING blocks.block_id;
+
+-- release_quarantined: these blocks stand as they are: with their last translation, or with their source.
+UPDATE blocks SET state = 'COMPLETED', reason = %(reason)s, updated_at = now()
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s) AND state = 'ERROR'
+    ORDER BY block_id FOR UPDATE
+) AS own
+WHERE blocks.job_id = own.job_id AND blocks.block_id = own.block_id
+RETURNING blocks.block_id;
+
+-- decide_letters: what a person decided on the letters of these blocks, and so of their documents.
+UPDATE dead_letters SET decision = %(decision)s, decided_by = %(by)s, decided_at = now()
+WHERE job_id = %(job_id)s AND decision IS NULL
+  AND entity_id IN (
+      SELECT unnest(ARRAY[block_id::text, document_id]) FROM blocks
+      WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s)
+  );
+
+-- quarantined_blocks: the blocks of a job that are in ERROR.
+SELECT block_id FROM blocks WHERE job_id = %(job_id)s AND state = 'ERROR' ORDER BY block_id;
+
+-- stop_job: a gate stopped the job: it ends in ERROR and waits for a person's decision.
+UPDATE jobs SET state = 'ERROR', reason = %(reason)s, stopped_by = %(gate)s, finished_at = now()
+WHERE job_id = %(job_id)s AND state = 'RUNNING' RETURNING job_id;
+
+-- decide: what a person decided about a gate that stopped a job, and which question that answers.
+INSERT INTO decisions (job_id, gate, decision, decided_by, question) VALUES (%(job_id)s, %(gate)s, %(decision)s, %(by)s, %(question)s);
+
+-- answer: what was decided on a question.
+SELECT decision FROM decisions WHERE job_id = %(job_id)s AND question = %(question)s ORDER BY at DESC LIMIT 1;
+
+-- settle_stop: the job waits for no decision any more.
+UPDATE jobs SET stopped_by = NULL WHERE job_id = %(job_id)s RETURNING job_id;
+
+-- use_acceptance: who has accepted what a gate finds in a job; holds for one run.
+UPDATE decisions SET used_by = %(run_id)s
+WHERE job_id = %(job_id)s AND gate = %(gate)s AND decision = 'accept' AND coalesce(used_by = %(run_id)s, true)
+RETURNING decided_by;
+
+-- retry_judged: blocks that a gate is about to refuse get a better profile instead.
+UPDATE blocks SET state = 'PENDING', attempt = 0, profile = %(profile)s, not_before = NULL, updated_at = now(),
+       reason = %(reason)s
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s) AND state = 'VALIDATING'
+    ORDER BY block_id FOR UPDATE
+) AS own
+WHERE blocks.job_id = own.job_id AND blocks.block_id = own.block_id
+RETURNING blocks.block_id;
+
+-- expire_blocks: blocks that a lost worker held for long go back, a backstop: claims take expired leases by themselves.
+UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = 'transient',
+       reason = 'its worker was lost', updated_at = now()
+FROM (
+    SELECT k.job_id, k.block_id FROM blocks k JOIN jobs j USING (job_id)
+    WHERE k.state IN ('CLAIMED', 'PROCESSING') AND k.lease_until < now() - make_interval(secs => %(grace_seconds)s)
+      AND j.state = 'RUNNING'
+    ORDER BY k.job_id, k.block_id LIMIT 5000 FOR UPDATE OF k SKIP LOCKED
+) AS gone
+WHERE blocks.job_id = gone.job_id AND blocks.block_id = gone.block_id
+RETURNING blocks.job_id, blocks.block_id, blocks.claimed_by, blocks.attempt;
+
+-- close_spent: blocks of running jobs that wait with their budget spent go to quarantine, each with its dead letter.
+WITH spent AS (
+    UPDATE blocks SET state = 'ERROR', error_class = coalesce(blocks.error_class, 'transient'),
+           reason = coalesce(blocks.reason, 'the worker was lost ' || attempt || ' times'), updated_at = now()
+    FROM (
+        SELECT k.job_id, k.block_id FROM blocks k JOIN jobs j USING (job_id)
+        WHERE k.state = 'PENDING' AND k.attempt >= %(max_attempts)s AND j.state = 'RUNNING'
+        ORDER BY k.job_id, k.block_id LIMIT 5000 FOR UPDATE OF k SKIP LOCKED
+    ) AS out
+    WHERE blocks.job_id = out.job_id AND blocks.block_id = out.block_id
+    RETURNING blocks.job_id, blocks.block_id, blocks.error_class, blocks.reason
+)
+INSERT INTO dead_letters (job_id, entity, entity_id, error_class, reason)
+SELECT job_id, 'block', block_id, error_class, reason FROM spent RETURNING entity_id;
+
+-- lose_instances: instances that have not been seen for so long are lost.
+UPDATE instances SET lost_at = now()
+WHERE lost_at IS NULL AND seen_at < now() - make_interval(secs => %(silent_seconds)s) RETURNING instance_id, kind, seen_at;
+
+-- lose_instance: one instance that is known to have ended.
+UPDATE instances SET lost_at = now() WHERE instance_id = %(instance_id)s AND lost_at IS NULL;
+
+-- forget_instances: instances lost long ago.
+DELETE FROM instances WHERE lost_at < now() - interval '7 days';
+
+-- free_leases_of: what lost instances held is free at once.
+UPDATE blocks SET lease_until = now() - interval '1 millisecond'
+FROM (
+    SELECT k.job_id, k.block_id FROM blocks k JOIN jobs j USING (job_id)
+    WHERE k.state IN ('CLAIMED', 'PROCESSING') AND k.lease_until > now() AND k.claimed_by = ANY(%(instances)s)
+      AND j.state = 'RUNNING'
+    ORDER BY k.job_id, k.block_id FOR UPDATE OF k SKIP LOCKED
+) AS held
+WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id
+RETURNING blocks.job_id, blocks.block_id;
+
+-- instances: processes that were seen alive, the newest first.
+SELECT * FROM instances ORDER BY lost_at IS NOT NULL, kind, instance_id LIMIT 500;
+
+-- count_throughput: what a batch brought, on the account of this minute. The last statement of its transaction.
+INSERT INTO throughput AS t (minute, blocks, characters) VALUES (date_trunc('minute', now()), %(blocks)s, %(characters)s)
+ON CONFLICT (minute) DO UPDATE SET blocks = t.blocks + excluded.blocks, characters = t.characters + excluded.characters;
+
+-- close_minutes: minutes of which nothing was counted were empty; whether work waits is noted with the last one.
+INSERT INTO throughput AS t (minute, waiting)
+SELECT m, EXISTS (
+    SELECT FROM blocks k JOIN jobs j USING (job_id)
+    WHERE k.state IN ('PENDING', 'CLAIMED', 'PROCESSING') AND k.batch IS NOT NULL AND j.state = 'RUNNING'
+) FROM generate_series(
+    greatest((SELECT max(minute) FROM throughput WHERE waiting IS NOT NULL), now() - interval '1 hour'),
+    date_trunc('minute', now()) - interval '1 minute', '1 minute'
+) AS m
+ON CONFLICT (minute) DO UPDATE SET waiting = excluded.waiting WHERE t.waiting IS NULL;
+
+-- throughput: the last minutes, the newest first.
+SELECT minute, blocks, characters, waiting FROM throughput WHERE waiting IS NOT NULL ORDER BY minute DESC LIMIT %(limit)s;
+
+-- forget_throughput: minutes of long ago.
+DELETE FROM throughput WHERE minute < now() - interval '30 days';
+
+-- ledger_identity: which ledger this is, how far its tokens have come, and whether the store has a mark of it.
+SELECT i.ledger_id, i.generation, (SELECT last_value FROM fencing_tokens) AS token, i.marked FROM ledger_identity i;
+
+-- mark_ledger: the store has a mark of this ledger.
+UPDATE ledger_identity SET marked = true WHERE NOT marked;
+
+-- renew_ledger: a new generation, whose tokens begin above these.
+UPDATE ledger_identity SET ledger_id = %(ledger_id)s, generation = %(generation)s, marked = false
+RETURNING setval('fencing_tokens', greatest(%(token)s, (SELECT last_value FROM fencing_tokens)) + 1000);
+
+-- running_jobs: jobs that have not ended.
+SELECT job_id FROM jobs WHERE state IN ('DEFERRED', 'ADMITTED', 'RUNNING');
+
+-- take_upkeep: whether it is time for something that is done now and then, by one process alone.
+INSERT INTO upkeep (name) VALUES (%(name)s)
+ON CONFLICT (name) DO UPDATE SET at = now() WHERE upkeep.at < now() - make_interval(secs => %(seconds)s) RETURNING name;
+
+-- place_of_batch: where the source of a batch lies.
+SELECT part, row_group FROM batches WHERE job_id = %(job_id)s AND batch = %(batch)s;
+
+-- settle_letters: letters of a job whose blocks are all tried again.
+UPDATE dead_letters SET decision = 'retry', decided_by = 'a new run', decided_at = now()
+WHERE job_id = %(job_id)s AND entity = 'block' AND decision IS NULL;
+
+-- idle_jobs: running jobs on which nobody has worked for so long: no stage, no worker, no history.
+SELECT j.job_id FROM jobs j
+WHERE j.state = 'RUNNING' AND coalesce(j.started_at, j.created_at) < now() - make_interval(secs => %(seconds)s)
+  AND NOT EXISTS (SELECT FROM stage_leases s WHERE s.job_id = j.job_id AND s.lease_until > now() - make_interval(secs => %(seconds)s))
+  AND NOT EXISTS (SELECT FROM blocks k WHERE k.job_id = j.job_id AND k.updated_at > now() - make_interval(secs => %(seconds)s)
+                  AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING'))
+  AND NOT EXISTS (SELECT FROM history h WHERE h.job_id = j.job_id AND h.entity_id = j.job_id::text
+                  AND h.at > now() - make_interval(secs => %(seconds)s));

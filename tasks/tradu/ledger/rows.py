@@ -29,6 +29,8 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    stopped_by: str | None = None
+    """The gate that stopped the job, while nobody has decided what becomes of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Claim:
     number: int
     token: int
     attempt: int
+    profile: str | None = None
+    """What a person chose for this block; None: the job's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +226,71 @@ class HistoryRow:
     attempt: int | None
     reason: str | None
     request_id: str
+    detail: str | None = None
+    """Models and tier of a translation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What is no transition and must be known all the same."""
+
+    incident_id: int
+    at: datetime
+    kind: str
+    job_id: UUID | None
+    entity: str | None
+    entity_id: str | None
+    actor: str
+    reason: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A quarantined block or document that nobody has decided on."""
+
+    job_id: UUID
+    entity: str
+    entity_id: str
+    at: datetime
+    error_class: str
+    reason: str
+    evidence: dict[str, Any]
+    path: str | None
+    target: str | None
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One of the dead letters of a block or document, with what became of it."""
+
+    at: datetime
+    error_class: str
+    reason: str
+    evidence: dict[str, Any]
+    decision: str | None
+    decided_by: str | None
+    decided_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A process that works on blocks or stages."""
+
+    instance_id: str
+    kind: str
+    started_at: datetime
+    seen_at: datetime
+    lost_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What one minute brought."""
+
+    minute: datetime
+    blocks: int
+    characters: int
+    waiting: bool
+    """Whether work waited at its end."""

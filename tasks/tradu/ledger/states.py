@@ -42,6 +42,14 @@ class BlockState(StrEnum):
     CANCELED = "CANCELED"
 
 
+class Decision(StrEnum):
+    """What becomes of a job that a gate has stopped."""
+
+    ACCEPT = "accept"  # go on: what is bad is quarantined, however much of it there is
+    RETRY = "retry"  # run again, what the gate on translations refuses with a higher profile
+    DROP = "drop"  # leave it in ERROR
+
+
 NEW = ""
 """The state before the first one: what a row that has just been inserted comes from."""
 
@@ -54,6 +62,7 @@ JOB_TRANSITIONS: dict[str, tuple[JobState, ...]] = {
     J.RUNNING: (J.COMPLETED, J.PARTIAL, J.ERROR, J.CANCELED),
     J.PARTIAL: (J.RUNNING,),
     J.ERROR: (J.RUNNING,),
+    J.COMPLETED: (J.RUNNING,),
 }
 
 _DOCUMENT_ENDS = (D.COMPLETED, D.PARTIAL, D.ERROR, D.CANCELED)
@@ -65,6 +74,7 @@ DOCUMENT_TRANSITIONS: dict[str, tuple[DocumentState, ...]] = {
     D.ASSEMBLING: _DOCUMENT_ENDS,
     D.PARTIAL: (D.TRANSLATING,),
     D.ERROR: (D.TRANSLATING,),
+    D.COMPLETED: (D.TRANSLATING,),
 }
 
 BLOCK_TRANSITIONS: dict[str, tuple[BlockState, ...]] = {

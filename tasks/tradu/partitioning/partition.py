@@ -11,21 +11,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tradu import layout, telemetry
+from tradu import layout, tables, telemetry
 from tradu.documents import codes
 from tradu.documents.language import base
 from tradu.documents.model import FormatOptions
 from tradu.documents.registry import format_named
 from tradu.errors import DataError
 from tradu.ledger import blocks as ledger_blocks
-from tradu.ledger import ids
+from tradu.ledger import ids, objects
 from tradu.ledger.blocks import NewBatch, NewBlock
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import BatchSize, Document, Job
 from tradu.partitioning import plan
 from tradu.partitioning.segments import Segment, blocks, split
 from tradu.settings import Settings
-from tradu.store import Store, buffered
+from tradu.store import Store, Writing
 
 log = logging.getLogger(__name__)
 GROUPS_PER_PART = 64
@@ -71,6 +71,7 @@ class _Writer:
         self.job, self.ledger, self.store, self.check = job, ledger, store, check
         self.part = self.group = self.total_blocks = self.characters = 0
         self._stack = ExitStack()
+        self._stream: Writing | None = None
         self._parquet: pq.ParquetWriter | None = None
         self._batches: list[NewBatch] = []
         self._blocks: list[NewBlock] = []
@@ -81,8 +82,8 @@ class _Writer:
         if not group.rows:
             return
         if self._parquet is None:
-            stream = self._stack.enter_context(self.store.writing(layout.part_key(self.job.job_id, self.part)))
-            self._parquet = self._stack.enter_context(pq.ParquetWriter(stream, layout.SEGMENTS, compression="zstd"))
+            self._stream = self._stack.enter_context(self.store.writing(layout.part_key(self.job.job_id, self.part)))
+            self._parquet = self._stack.enter_context(tables.writer(self._stream, layout.SEGMENTS))
         self._parquet.write_table(_table(group.rows))
         for place, target in enumerate(self.job.targets):
             batch = None
@@ -115,15 +116,17 @@ class _Writer:
 
     def close_part(self) -> None:
         """End the open part: its objects appear in the store, then its rows in the ledger."""
-        if self._parquet is None:
+        if self._parquet is None or self._stream is None:
             return
         self._stack.close()
-        with self.store.writing(layout.index_key(self.job.job_id, self.part)) as stream:
-            pq.write_table(pa.Table.from_pylist(self._index), stream, compression="zstd")
+        index = tables.write(
+            self.store, layout.index_key(self.job.job_id, self.part), pa.Table.from_pylist(self._index)
+        )
         with self.ledger.transaction(self.job.request_id) as tx:
+            objects.add(tx, self.job.job_id, self._stream.stored, index)
             ledger_blocks.add(tx, self.job.job_id, self._batches, self._blocks)
         log.info("partitioned %d blocks, %d characters", self.total_blocks, self.characters)
-        self._parquet, self.group, self.part = None, 0, self.part + 1
+        self._stream, self._parquet, self.group, self.part = None, None, 0, self.part + 1
         self._batches, self._blocks, self._index = [], [], []
 
 
@@ -151,10 +154,10 @@ def document_blocks(
         DataError: the document turns out to be malformed.
     """
     document_format = format_named(document.format or "")
-    with store.reading(layout.raw_key(document.document_id)) as stream:
+    with store.checked(layout.raw_key(document.document_id), document.document_id) as stream:
         units = (
             split(number, unit, document.source or "en", max_block_chars)
-            for number, unit in enumerate(document_format.units(buffered(stream), options))
+            for number, unit in enumerate(document_format.units(stream, options))
         )
         yield from blocks(units, max_block_chars)
 

@@ -13,14 +13,12 @@ from tradu.settings import get_settings
 _LINK_TO_SITE = re.compile(r'<a href="\.\./[^>]*>(.*?)</a>', re.DOTALL)
 
 if TYPE_CHECKING:
-    from tradu.store import Store
+    from tradu.store import Store, StoredObject
 
 
-def write_page(store: Store, prefix: str, suite: str, tally: Tally, stopped: bool, message: str) -> str:
-    """Write the page of a gate to `<prefix>/index.html` and give its key."""
-    key = f"{prefix.strip('/')}/index.html"
-    store.put(key, render(suite, tally, stopped, message).encode())
-    return key
+def write_page(store: Store, prefix: str, suite: str, tally: Tally, stopped: bool, message: str) -> StoredObject:
+    """Write the page of a gate to `<prefix>/index.html`."""
+    return store.put(f"{prefix.strip('/')}/index.html", render(suite, tally, stopped, message).encode())
 
 
 def render(suite: str, tally: Tally, stopped: bool, message: str) -> str:

@@ -10,16 +10,15 @@ from uuid import UUID
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tradu import layout
+from tradu import layout, tables
 from tradu.ledger import ids
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Document, Job, Output
 from tradu.store import Store
 
 BATCHES_PER_FRAME = 64
-_TEXTS = frozenset({"source", "translation"})
+_TEXTS = ("source", "translation")
 
 
 def documents(job_id: UUID, ledger: Ledger) -> Iterator[pd.DataFrame]:
@@ -39,8 +38,7 @@ def blocks(job_id: UUID, store: Store) -> Iterator[pd.DataFrame]:
         key = layout.index_key(job_id, part)
         if not store.exists(key):
             return
-        with store.reading(key) as stream:
-            frame = pq.read_table(stream).to_pandas()
+        frame = tables.read(store, key).to_pandas()
         frame["place"] = frame["document_id"] + "/" + frame["number"].astype(str)
         yield frame
 
@@ -59,18 +57,16 @@ def translations(job_id: UUID, ledger: Ledger, store: Store) -> Iterator[pd.Data
         with ledger.transaction() as tx:
             chunk = batches[start : start + BATCHES_PER_FRAME]
             results = tx.tuples("results_of_batches", job_id=job_id, batches=chunk)
-        tables = [_current(store, key, set(current)) for key, current in results]
-        frame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        current = [_current(store, key, set(blocks)) for key, blocks in results]
+        frame = pa.concat_tables(current, promote_options="permissive").to_pandas()
         frame["segment_number"] = range(len(frame))
         yield frame
 
 
-def _current(store: Store, key: str, current: set[str]) -> pa.Table:
+def _current(store: Store, key: str, blocks: set[str]) -> pa.Table:
     """The rows of a results object whose blocks still point at it."""
-    with store.reading(key) as stream:
-        file = pq.ParquetFile(stream)
-        table = file.read(columns=[name for name in file.schema_arrow.names if name not in _TEXTS])
-    return table.filter(pc.is_in(table["block_id"], value_set=pa.array(sorted(current))))
+    table = tables.read(store, key, without=_TEXTS)
+    return table.filter(pc.is_in(table["block_id"], value_set=pa.array(sorted(blocks))))
 
 
 def outputs(job_id: UUID, ledger: Ledger) -> Iterator[pd.DataFrame]:

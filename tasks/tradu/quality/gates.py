@@ -13,7 +13,7 @@ from tradu.quality.tally import RuleTotal, Tally
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tradu.store import Store
+    from tradu.store import Store, StoredObject
 
 CHUNK_ROWS = 20_000
 """Rows that Great Expectations sees at once: its results name every bad row of a chunk."""
@@ -35,8 +35,8 @@ class Verdict:
     """Whether the run must stop here. Otherwise it goes on without the bad rows."""
     message: str
     """What was found and what to do."""
-    docs_key: str | None = None
-    """Key of the Data Docs' page in the store."""
+    docs: StoredObject | None = None
+    """The Data Docs' page in the store."""
 
 
 def judge_rows(
@@ -67,7 +67,7 @@ def judge_rows(
         return verdict
     from tradu.quality.datadocs import write_page
 
-    return replace(verdict, docs_key=write_page(store, docs, suite, tally, stopped, message))
+    return replace(verdict, docs=write_page(store, docs, suite, tally, stopped, message))
 
 
 def _judge(suite: str, frames: Iterable[pd.DataFrame], key: str) -> tuple[Tally, bool]:

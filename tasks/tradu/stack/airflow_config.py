@@ -26,13 +26,15 @@ PRELOAD = "TRADU_PRELOAD"  # in the environment of the Airflow scheduler alone
 _THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _ONE_THREAD = dict.fromkeys(_THREADED, "1")
 
-LOCAL_SETTINGS = '''"""Made by `tradu up`: the scheduler imports in advance what the tasks it forks will need."""
+LOCAL_SETTINGS = '''"""Made by `tradu up`: the scheduler imports early what its workers need, and takes them along."""
 
 import os
 
 if os.environ.get("TRADU_PRELOAD"):
+    from tradu.stack.orphans import end_with_this_process as _end_with_this_process
     from tradu.stack.preload import preload as _preload
 
+    _end_with_this_process()
     _preload()
 '''
 
@@ -60,7 +62,7 @@ def options(layout: Layout, host: Host) -> dict[str, dict[str, str]]:
             "plugins_folder": str(plugins_folder()),
             "load_examples": "False",
             "executor": "LocalExecutor",
-            "parallelism": str(parallelism(host)),
+            "parallelism": str(parallelism(host, layout.settings.airflow_schedulers)),
             "dags_are_paused_at_creation": "False",
             "default_task_retry_delay": "10",
             "killed_task_cleanup_time": "10",
@@ -82,21 +84,30 @@ def options(layout: Layout, host: Host) -> dict[str, dict[str, str]]:
         "api_auth": {"jwt_secret": secret(home, "airflow-jwt-secret", lambda: secrets.token_urlsafe(64))},
         "logging": {"base_log_folder": str(layout.airflow_home / "logs"), "colored_console_log": "False"},
         # The defaults find a dead task or scheduler after five minutes: on one machine a lost process is lost
-        # at once, and 60 s leave room for a busy one.
+        # at once, and 45 s leave room for a busy one.
         "scheduler": {
-            "task_instance_heartbeat_timeout": "60",
-            "orphaned_tasks_check_interval": "30",
+            "scheduler_health_check_threshold": "15",
+            "task_instance_heartbeat_timeout": "45",
+            "orphaned_tasks_check_interval": "10",
             "task_queued_timeout": "300",
         },
-        "workers": {"execution_api_timeout": "30"},
+        "triggerer": {"triggerer_health_check_threshold": "15"},
+        # an API server that is started again is asked again soon, and for over a minute
+        "workers": {
+            "execution_api_timeout": "30",
+            "execution_api_retries": "10",
+            "execution_api_retry_wait_max": "10",
+        },
         "dag_processor": {"refresh_interval": "10", "parsing_processes": "1"},
         "usage_data_collection": {"enabled": "False"},
     }
 
 
-def parallelism(host: Host) -> int:
-    """Airflow tasks at once: they wait on Dask more than they compute, and each pre-forked slot costs memory."""
-    return min(2 * host.cores + 2, 32)
+def parallelism(host: Host, schedulers: int = 1) -> int:
+    """Airflow tasks at once of one scheduler: they wait on Dask more than they compute, and each pre-forked slot costs
+    memory.
+    """
+    return max(2, -(-min(2 * host.cores + 2, 32) // schedulers))
 
 
 def passwords_file(layout: Layout) -> Path:

@@ -184,12 +184,14 @@ def _ledger_schema(layout: Layout) -> Finding:
     return Finding("ledger", Level.ERROR, "reachable, but its schema is not the newest", "tradu up")
 
 
-def _store(layout: Layout, _running: bool) -> Iterator[Finding]:
+def _store(layout: Layout, running: bool) -> Iterator[Finding]:
     from tradu.store import Store
 
     uri, key = layout.settings.store, f"doctor/{uuid.uuid4().hex}"
     try:
         store = Store(uri)
+        if not running:
+            store.create()  # as `tradu up` will
         store.put(key, b"x")
         store.remove(key)
     except (OSError, TraduError) as error:

@@ -21,6 +21,14 @@ _COMPONENTS = {
 }
 
 
+FRESH_SECONDS = 30
+"""A component that was not heard of for so long is not healthy, as Airflow sees it by default."""
+_LIVING_SCHEDULERS = """
+SELECT extract(epoch FROM start_date) FROM job
+WHERE job_type = 'SchedulerJob' AND state = 'running' AND latest_heartbeat > now() - make_interval(secs => %s)
+"""
+
+
 def airflow_health(layout: Layout, started: Mapping[str, float]) -> dict[str, bool]:
     """Health of Airflow's components by service name; empty while the API does not answer.
 
@@ -39,6 +47,27 @@ def airflow_health(layout: Layout, started: Mapping[str, float]) -> dict[str, bo
         beat = part.get(f"latest_{name}_heartbeat")
         fresh = beat is not None and datetime.fromisoformat(beat).timestamp() >= started.get(ours, 0.0)
         found[ours] = part.get("status") == "healthy" and fresh
+    return found
+
+
+def scheduler_health(layout: Layout, started: Mapping[str, float]) -> dict[str, bool]:
+    """Health of schedulers that run side by side, by service name; empty while the database does not answer.
+
+    The API tells only of the one that was heard of last, and nothing says which process an entry is of. But it is
+    younger than its process: so each process, the newest first, takes one that is fresh and young enough.
+    """
+    try:
+        with psycopg.connect(layout.airflow_dsn, connect_timeout=5) as connection:
+            rows = connection.execute(_LIVING_SCHEDULERS, (FRESH_SECONDS,)).fetchall()
+    except psycopg.Error:
+        return {}
+    entries = [float(moment) for (moment,) in rows]
+    found = {}
+    for name in sorted(started, key=lambda name: started[name], reverse=True):
+        own = max(entries, default=0.0)
+        found[name] = bool(entries) and own >= started[name]
+        if found[name]:
+            entries.remove(own)
     return found
 
 

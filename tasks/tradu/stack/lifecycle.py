@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from tradu.errors import SystemicError
 from tradu.settings import Settings
@@ -18,8 +17,18 @@ from tradu.stack import airflow_config, databases, health, ports, postgres, proc
 from tradu.stack.host import Host, this_host
 from tradu.stack.layout import Layout
 from tradu.stack.private import write_private
-from tradu.stack.services import AIRFLOW_COMPONENTS, LINE, POSTGRES, Service, services, supervisor_config, worker_count
+from tradu.stack.services import (
+    AIRFLOW_COMPONENTS,
+    LINE,
+    POSTGRES,
+    Service,
+    airflow_schedulers,
+    services,
+    supervisor_config,
+    worker_count,
+)
 from tradu.stack.supervise import RUNNING, ProcessState, Supervisor
+from tradu.store import Store
 
 Progress = Callable[[str], None]
 STOP_SECONDS = 30
@@ -95,8 +104,7 @@ def up(settings: Settings, progress: Progress = lambda _: None) -> dict[str, flo
 def _prepare(layout: Layout, host: Host) -> tuple[list[Service], dict[str, str]]:
     for folder in (layout.home, layout.logs, layout.airflow_home, layout.home / "dask"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if Path(layout.settings.store.removeprefix("file://")).is_absolute():
-        Path(layout.settings.store.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
+    Store(layout.settings.store).create()
     airflow_config.write(layout, host)
     listed = services(layout, host)
     return listed, airflow_config.environment(layout, os.environ)
@@ -176,6 +184,10 @@ def _healths(layout: Layout, host: Host, states: list[ProcessState]) -> dict[str
     running = {state.name: time.time() - state.uptime_seconds for state in states if state.state == RUNNING}
     found = dict.fromkeys((f"airflow-{component}" for component in AIRFLOW_COMPONENTS), False)
     found |= {n: well and n in running for n, well in health.airflow_health(layout, running).items()}
+    schedulers = airflow_schedulers(layout)
+    if len(schedulers) > 1:
+        begun = {name: running[name] for name in schedulers if name in running}
+        found |= dict.fromkeys(schedulers, False) | health.scheduler_health(layout, begun)
     if layout.runs_dask_scheduler:
         workers = health.dashboard_workers(layout)
         found["dask-scheduler"] = workers is not None

@@ -22,6 +22,7 @@ from tradu.stack.ports import LOOPBACK
 from tradu.stack.private import secret, write_private
 
 SUPERUSER = "postgres"
+ARCHIVE_ROLE = "tradu_archive"
 # Each database has its own ceiling, so one that is exhausted leaves the other working. Airflow's four
 # components and its tasks' API server pool connections; a few are kept for the superuser.
 DATABASES: Mapping[str, int] = {"airflow": 100, "tradu": 150}
@@ -230,6 +231,15 @@ def provision(server: PostgresServer) -> None:
         for name, limit in DATABASES.items():
             if name not in known:
                 _provision_one(connection, name, limit, secret(server.home, f"postgres-{name}"))
+        _provision_archive_role(connection, secret(server.home, f"postgres-{ARCHIVE_ROLE}"))
+
+
+def _provision_archive_role(connection: psycopg.Connection, password: str) -> None:
+    """The one role that may delete history. Nobody is a member of it: archival and erasure sign in as it."""
+    role = sql.Identifier(ARCHIVE_ROLE)
+    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ARCHIVE_ROLE,)).fetchone() is None:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT 5").format(role, password))
+    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier("tradu"), role))
 
 
 def _provision_one(connection: psycopg.Connection, name: str, limit: int, password: str) -> None:

@@ -23,6 +23,12 @@ _QUIET_DASK = {
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "2s",
     "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__GIL__ENABLED": "False",
 }
+SCHEDULER = "airflow-scheduler"
+_DASK_TIMES = {
+    # A worker that is frozen keeps its connection: the scheduler waits for what it runs until it has not been heard of
+    # for this long, looked at as often. It hears of a well one twice a second; by default it would wait 5 to 10 min.
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "25s",
+}
 AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 LINE = "line"  # the supervisor's group of everything that needs PostgreSQL
 _WORKERS_SHARE = 0.6  # of the host's memory; the rest is PostgreSQL's, Airflow's and the page cache's
@@ -53,7 +59,14 @@ def services(layout: Layout, host: Host) -> list[Service]:
         listed.append(_dask_scheduler(layout))
     listed += dask_workers(layout, host)
     listed += [_airflow(layout, component) for component in AIRFLOW_COMPONENTS]
+    listed += [_airflow(layout, "scheduler", name) for name in airflow_schedulers(layout)[1:]]
     return listed
+
+
+def airflow_schedulers(layout: Layout) -> list[str]:
+    """Names of the Airflow schedulers' services: they share one database, and any of them can do all the work."""
+    further = range(2, layout.settings.airflow_schedulers + 1)
+    return [SCHEDULER, *(f"{SCHEDULER}-{number}" for number in further)]
 
 
 def _postgres(layout: Layout, host: Host) -> Service:
@@ -69,17 +82,20 @@ def _tool(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", *words)
 
 
-def _airflow(layout: Layout, component: str) -> Service:
+def _airflow(layout: Layout, component: str, name: str | None = None) -> Service:
     # task and trigger logs lie on this machine: the API server reads the files, no log server is needed
     extra = ("--skip-serve-logs",) if component in ("scheduler", "triggerer") else ()
     environment = {PRELOAD: "1"} if component == "scheduler" else {}
-    return Service(f"airflow-{component}", _tool("airflow", component, *extra), environment, layout.airflow_home)
+    return Service(
+        name or f"airflow-{component}", _tool("airflow", component, *extra), environment, layout.airflow_home
+    )
 
 
 def _dask_scheduler(layout: Layout) -> Service:
     command = _tool("dask", "scheduler", "--host", LOOPBACK, "--port", str(layout.dask_port),
-                    "--dashboard-address", f"{LOOPBACK}:{layout.settings.dask_dashboard_port}")  # fmt: skip
-    return Service(DASK_SCHEDULER, command, _QUIET_DASK, layout.run)
+                    "--dashboard-address", f"{LOOPBACK}:{layout.settings.dask_dashboard_port}",
+                    "--preload", "tradu.cluster.preload")  # fmt: skip
+    return Service(DASK_SCHEDULER, command, _QUIET_DASK | _DASK_TIMES, layout.run)
 
 
 def worker_count(layout: Layout, host: Host) -> int:

@@ -214,7 +214,7 @@ def test_a_released_block_keeps_its_budget(ledger: Ledger) -> None:
     claims = claim(ledger, job)
     with ledger.transaction() as tx:
         held = {"block_ids": [c.block_id for c in claims], "tokens": [c.token for c in claims]}
-        tx.run("release", job_id=job, reason="the store is away", **held)
+        tx.run("release", job_id=job, reason="the store is away", wait_seconds=0, **held)
     assert [c.attempt for c in claim(ledger, job)] == [1, 1]
 
 

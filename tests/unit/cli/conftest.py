@@ -66,7 +66,9 @@ def ledger(home: Path, postgres_server: TestServer, migrated: str, monkeypatch: 
 @pytest.fixture
 def store(home: Path) -> Store:
     """The store that the commands use."""
-    return Store(get_settings().store)
+    made = Store(get_settings().store)
+    made.create()
+    return made
 
 
 @dataclass

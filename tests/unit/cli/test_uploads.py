@@ -71,6 +71,7 @@ def test_the_order_of_languages_and_files_does_not_matter(tree: Path) -> None:
 
 def test_upload_copies_the_bytes_once(tree: Path, tmp_path: Path) -> None:
     store = Store((tmp_path / "store").as_uri())
+    store.create()
     files = hashed(find_files([str(tree)]))
     assert upload(files, store, "k") == f"{store.uri}/uploads/k/"
     assert store.get("uploads/k/docs/deep/b.txt") == b"Text of deep/b.txt."
@@ -82,6 +83,7 @@ def test_upload_copies_the_bytes_once(tree: Path, tmp_path: Path) -> None:
 
 def test_a_file_that_changes_meanwhile_is_not_translated(tree: Path, tmp_path: Path) -> None:
     store = Store((tmp_path / "store").as_uri())
+    store.create()
     files = hashed(find_files([str(tree / "a.md")]))
     (tree / "a.md").write_text("Something else.")
     with pytest.raises(RequestError, match="changed while"):

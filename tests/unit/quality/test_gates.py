@@ -171,8 +171,9 @@ def test_data_docs_are_one_page_that_loads_nothing(tmp_path: Path) -> None:
     store = Store(tmp_path.as_uri())
     data = frame("translations", 25, numbers_missing=1, block_id="<script>alert(1)</script>")
     verdict = judge("translations", data, store=store, docs="gates/job/translations")
-    assert verdict.docs_key == "gates/job/translations/index.html"
-    page = store.get(verdict.docs_key).decode()
+    assert verdict.docs is not None
+    assert verdict.docs.key == "gates/job/translations/index.html"
+    page = store.get(verdict.docs.key).decode()
     assert "A number of the source is missing." in page
     assert "25" in page
     for outside in ("<script", "http:", "https:", "<link", "<img", "@import", "../"):

@@ -23,6 +23,7 @@ PAGE = "<p>Gate</p>"
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
     store = Store((tmp_path / "store").as_uri())
+    store.create()
     store.put("gates/j/blocks/index.html", PAGE.encode())
     store.put("gates/j/blocks/logo.png", b"png")
     store.put("raw/secret", b"secret")

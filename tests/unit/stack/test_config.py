@@ -90,6 +90,16 @@ def test_the_supervisor_reads_every_service(tmp_path: Path) -> None:
     assert str(tmp_path / "a b%c;d") in str(programs["dask-worker-0"].command)
 
 
+def test_schedulers_side_by_side_share_the_slots(tmp_path: Path) -> None:
+    layout = _layout(tmp_path, airflow_schedulers=2)
+    commands = {name: program.command for name, program in _programs(layout).items() if "airflow-scheduler" in name}
+    assert set(commands) == {"airflow-scheduler", "airflow-scheduler-2"}
+    assert len(set(commands.values())) == 1
+    slots = [airflow_config.parallelism(HOST, schedulers) for schedulers in (1, 2)]
+    assert int(airflow_config.options(layout, HOST)["core"]["parallelism"]) == slots[1]
+    assert slots[0] <= 2 * slots[1] <= slots[0] + 1
+
+
 def test_the_configuration_holds_no_secret(tmp_path: Path) -> None:
     layout = _layout(tmp_path / "home")
     airflow_config.write(layout, HOST)

@@ -1,0 +1,59 @@
+"""Parquet objects of the store: every page carries a checksum, which is checked at every read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tradu.errors import DamagedError
+from tradu.store import Store, StoredObject, Writing
+
+
+def writer(stream: Writing, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes a table in pieces, one row group for each."""
+    return pq.ParquetWriter(stream, schema, compression="zstd", write_page_checksum=True)
+
+
+def write(store: Store, key: str, table: pa.Table) -> StoredObject:
+    """Write a whole table as one object."""
+    with store.writing(key) as stream:
+        pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+    return stream.stored
+
+
+def read(store: Store, key: str, *, columns: Sequence[str] | None = None, without: Sequence[str] = ()) -> pa.Table:
+    """Read a table, or some of its columns, or all but some.
+
+    Raises:
+        DamagedError: the object is not as it was written.
+        FileNotFoundError: there is none.
+    """
+    with _opened(store, key) as file:
+        names = columns if columns is not None else [n for n in file.schema_arrow.names if n not in without]
+        return file.read(columns=list(names))
+
+
+def read_group(store: Store, key: str, group: int, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read one row group of a table.
+
+    Raises:
+        DamagedError: the object is not as it was written.
+        FileNotFoundError: there is none.
+    """
+    with _opened(store, key) as file:
+        return file.read_row_group(group, columns=list(columns) if columns is not None else None)
+
+
+@contextmanager
+def _opened(store: Store, key: str) -> Iterator[pq.ParquetFile]:
+    with store.reading(key) as stream:
+        try:
+            yield pq.ParquetFile(stream, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            # an error of the store has a number; one of the format, or of a checksum, has none
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise DamagedError(f"{key} is damaged: {str(error).partition(chr(10))[0]}") from error

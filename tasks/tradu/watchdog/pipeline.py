@@ -1,0 +1,74 @@
+"""The watchdog of the pipeline: throughput against its own recent history, standstill, open circuits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from tradu.ledger.circuits import Circuit
+from tradu.ledger.connection import Ledger
+from tradu.ledger.incidents import IncidentKind, report
+from tradu.ledger.rows import Minute
+from tradu.settings import Settings
+
+RECENT_MINUTES = 5
+HISTORY_MINUTES = 240
+LEAST_HISTORY = 15
+"""Fewer busy minutes are no history to compare with."""
+IDLE_SECONDS = 900.0
+"""A running job on which nobody has worked for so long has lost its run."""
+SAY_AGAIN_SECONDS = 1_800.0
+SLOW_SHARE = 0.25
+"""Slow: less than this share of the median of busy minutes."""
+
+
+def look(ledger: Ledger) -> dict[str, int]:
+    """Write down what the last minute brought, and whether that is too little; counts."""
+    with ledger.transaction() as tx:
+        tx.run("close_minutes")
+        tx.run("forget_circuits")
+        minutes = tx.rows("throughput", Minute, limit=HISTORY_MINUTES)
+        found = judge(minutes)
+        if found:
+            kind, said = found
+            report(tx, kind, said, once_seconds=SAY_AGAIN_SECONDS)
+        tx.run("forget_throughput")
+    return {"slow": int(found is not None)}
+
+
+def judge(minutes: Sequence[Minute]) -> tuple[IncidentKind, str] | None:
+    """What is wrong with the throughput of the last minutes (the newest first); None: nothing.
+
+    A minute is busy when work waited at its end. Only minutes that were busy throughout are compared: a line with
+    nothing to do is not slow.
+    """
+    recent, before = minutes[:RECENT_MINUTES], minutes[RECENT_MINUTES:]
+    if len(recent) < RECENT_MINUTES or not all(m.waiting for m in recent):
+        return None
+    done = sum(m.characters for m in recent)
+    if done == 0:
+        return IncidentKind.STANDSTILL, f"work waits, and no block was done in {RECENT_MINUTES} minutes"
+    busy = [m.characters for m in before if m.waiting]
+    if len(busy) < LEAST_HISTORY:
+        return None
+    usual, rate = median(busy), done / RECENT_MINUTES
+    if rate >= SLOW_SHARE * usual:
+        return None
+    return IncidentKind.SLOW, f"{rate:,.0f} characters a minute, usually {usual:,.0f}"
+
+
+def alerts(ledger: Ledger, settings: Settings) -> list[str]:
+    """What a person must know now, a line each; the same thing again only after half an hour."""
+    with ledger.transaction() as tx:
+        found = judge(tx.rows("throughput", Minute, limit=HISTORY_MINUTES))
+        said = {found[0].value: found[1]} if found else {}
+        for c in tx.rows("open_circuits", Circuit):
+            if c.openings > 1 or settings.circuit_failures == 1:
+                said[c.name] = f"circuit {c.name} is open since {c.opened_at:%H:%M:%S} UTC: {c.cause}"
+        for (job_id,) in tx.tuples("idle_jobs", seconds=IDLE_SECONDS):
+            said[str(job_id)] = f"nobody works on job {job_id}: tradu resume {job_id}"
+        return [
+            line
+            for name, line in said.items()
+            if tx.tuples("take_upkeep", name=f"tell {name}", seconds=SAY_AGAIN_SECONDS)
+        ]

@@ -1,0 +1,30 @@
+"""Counts the seconds a process spends in transactions of the ledger, connecting and waiting included."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tradu.ledger.connection import Ledger, Transaction
+
+_each: list[float] = []
+_uncounted = Ledger.transaction
+
+
+def seconds() -> tuple[float, int]:
+    """Seconds in transactions and their number since the last call; the first one begins to count."""
+    Ledger.transaction = _counted  # type: ignore[method-assign]
+    told = sum(_each), len(_each)
+    _each.clear()
+    return told
+
+
+@contextmanager
+def _counted(ledger: Ledger, request_id: str = "") -> Iterator[Transaction]:
+    started = time.perf_counter()
+    try:
+        with _uncounted(ledger, request_id) as transaction:
+            yield transaction
+    finally:
+        _each.append(time.perf_counter() - started)

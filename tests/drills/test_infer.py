@@ -1,0 +1,22 @@
+"""SIGKILL at a random moment while blocks are translated: whatever it hits, the job finishes as if nothing was."""
+
+from __future__ import annotations
+
+import pytest
+
+from drills import harm
+from drills.drill import Begin, Undisturbed
+from drills.prose import LONG
+from fixtures.stack import Stack
+
+SERVICES = ("dask-scheduler", "airflow-scheduler", "airflow-triggerer", "airflow-api-server", "postgres")
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_killed(drilled: Stack, long_run: Undisturbed, begin: Begin, service: str) -> None:
+    drill = begin(drilled, f"{service} in infer", LONG)
+    drill.reach_share()
+    harm.kill_service(drill.layout, service)
+    drill.harmed()
+    drill.finish(f"SIGKILL to {service}", long_run)
