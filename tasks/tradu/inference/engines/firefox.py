@@ -13,13 +13,15 @@ from tradu.inference.engines._firefox_runs import Batches, Runs, Sentences, spac
 from tradu.inference.engines._vocabulary import alphabet
 from tradu.inference.files import version_of
 from tradu.inference.marian import Files
-from tradu.inference.marian.build import NoKernelError
+from tradu.inference.marian.build import NoKernelError, built
 from tradu.inference.model import Model, Status
 
 LONGEST_CHARS = 300
 """Longest piece in one call: from about 480 characters on, text is cut off or repeated without a word."""
 LONGEST_WORD_CHARS = 60
 """What is longer is no word but a key, a hash or encoded data, and costs seconds."""
+KERNEL_MARK = "-k1"
+"""Ends the versions of models that run on our kernel; its number is raised when the kernel's output changes."""
 KERNEL, REFERENCE = "kernel", "fxtranslate"
 """The backends: ours, and Mozilla's engine, one sentence at a time."""
 _WORD = re.compile(rf"{codes.CODE}|\s+|\w+|[^\w\s]")
@@ -123,9 +125,11 @@ def load(model: Model) -> FirefoxEngine:
 
 
 def status(model: Model) -> Status:
-    """Whether the model's files are here; the version is a digest of them."""
+    """Whether the model's files are here. The version is a digest of them, and the backend: their outputs differ."""
     files = firefox_files.find(model)
     version = version_of(firefox_files.every(files)) if files else ""
+    if files and model.options.get("backend", KERNEL) == KERNEL and built() is not None:
+        version += KERNEL_MARK
     return Status(files is not None, version, firefox_files.how_to_add(model))
 
 
