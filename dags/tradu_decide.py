@@ -52,7 +52,9 @@ def tradu_decide() -> None:
 
         by = (answer.get("responded_by_user") or {}).get("name") or "nobody in time"
         with for_good():
-            return line.decide(get_current_context()["params"]["job_id"], OPTIONS[answer["chosen_options"][0]], by)
+            context = get_current_context()
+            asked, chosen = context["params"], OPTIONS[answer["chosen_options"][0]]
+            return line.decide(asked["job_id"], asked["gate"], chosen, by, context["run_id"])
 
     conf = carry_out(answer.output)
     conf >> TriggerDagRunOperator(

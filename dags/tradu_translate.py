@@ -17,7 +17,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 from tradu.settings import get_settings
 from tradu_airflow.links import DataDocsLink
 from tradu_airflow.operators import AskOperator, ShardOperator
-from tradu_airflow.stages import end_failed_job, for_good, pass_gate
+from tradu_airflow.stages import end_failed_job, for_good, pass_gate, stage_of
 
 LANGUAGE = "^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})?$"
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
@@ -110,7 +110,7 @@ def tradu_translate() -> None:
         """How many files came in."""
         from tradu import line
 
-        with for_good():
+        with stage_of(job_id):
             return line.ingest(job_id)
 
     @task
@@ -120,7 +120,7 @@ def tradu_translate() -> None:
 
         from tradu import line
 
-        with for_good():
+        with stage_of(job_id):
             return asdict(line.partition(job_id))
 
     @task
@@ -143,7 +143,7 @@ def tradu_translate() -> None:
         """How many documents were rebuilt."""
         from tradu import line
 
-        with for_good():
+        with stage_of(job_id):
             return line.assemble(job_id)
 
     @task

@@ -1,8 +1,8 @@
 """Looks every minute whether anything is stuck, lost or slow, and sets right what can be. A backstop.
 
 Claims take expired leases by themselves, and shards that nothing works on are submitted again by their triggers: the
-line recovers without this DAG. It finds what those can't see, and tells people: `watch` fails when something needs
-them, and its callback posts the reason to TRADU_ALERT_URL.
+line recovers without this DAG. It finds what those can't see, and tells people: `tell` fails when something needs
+them, and its callback posts the reason to TRADU_ALERT_URL. So does `look`, where it can't look.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tradu_airflow.stages import alert, measure
 def tradu_watchdog() -> None:
     """Look, set right, tell."""
 
-    @task
+    @task(on_failure_callback=alert)
     def look() -> dict[str, int]:
         """What was found and done, by kind."""
         from tradu import watchdog

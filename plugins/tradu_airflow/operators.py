@@ -37,6 +37,9 @@ class ShardOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Submit what is open and wait for it without a slot."""
+        from tradu import line
+
+        line.take_up(self.job_id, context["run_id"])
         self._submit()
 
     def resume(self, context: Context, event: dict[str, Any]) -> None:

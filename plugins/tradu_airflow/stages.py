@@ -29,12 +29,22 @@ def for_good() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def stage_of(job_id: str) -> Iterator[None]:
+    """A stage of a job's run: takes the job up again where this run had failed and somebody has cleared the task."""
+    from tradu import line
+
+    with for_good():
+        line.take_up(job_id, get_current_context()["run_id"])
+        yield
+
+
 def pass_gate(name: str, job_id: str) -> dict[str, Any]:
     """Run a gate of the line; its verdict as counts, and its Data Docs for the link on the task, stopped or not."""
     from tradu import line
     from tradu.errors import GateStopError
 
-    with for_good():
+    with stage_of(job_id):
         try:
             result: GateResult = getattr(line, f"gate_{name}")(job_id)
         except GateStopError as error:
@@ -80,7 +90,16 @@ def alert(context: dict[str, Any]) -> None:
 
     from tradu.settings import get_settings
 
+    log = logging.getLogger(__name__)
     url, said = get_settings().alert_url, str(context.get("exception") or "the watchdog failed: its log says why")
-    logging.getLogger(__name__).error("alert: %s", said)
-    if url is not None:
-        httpx.post(url.get_secret_value(), json={"text": f"Tradu: {said}"}, timeout=10).raise_for_status()
+    log.error("alert: %s", said)
+    if url is None:
+        return
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, and this one may hold a secret
+    try:
+        reply = httpx.post(url.get_secret_value(), json={"text": f"Tradu: {said}"}, timeout=10)
+    except httpx.HTTPError as error:
+        log.warning("the alert could not be posted: %s", type(error).__name__)
+    else:
+        if not reply.is_success:
+            log.warning("the alert was answered with HTTP %d", reply.status_code)

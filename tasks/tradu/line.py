@@ -214,19 +214,31 @@ def publish(job_id: str) -> Published:
         return let_out(c.job, c.ledger, c.store)
 
 
-def decide(job_id: str, decision: str, by: str) -> dict[str, Any] | None:
+def decide(job_id: str, gate: str, decision: str, by: str, question: str | None = None) -> dict[str, Any] | None:
     """Carry out what a person decided about a job that a gate has stopped: the conf of the run that goes on with it.
 
-    None: nothing is to be run, because the job was dropped, or because it waits for no decision any more.
+    None: nothing is to be run, because the job was dropped, or because it does not wait for this decision any more.
+    The same answer to the same question (a run of `tradu_decide`) a second time gives the same.
     """
     job, ledger = jobs.find(UUID(job_id), get_ledger("task")), get_ledger("task").as_actor(instance_id("decide"))
-    if job.stopped_by is None:
+    chosen = Decision(decision)
+    if decisions.was_carried_out(ledger, job, question):
+        return None if chosen is Decision.DROP or job.state != JobState.ERROR else jobs.conf_of(job)
+    if job.stopped_by != gate:
         return None
-    chosen, sent_back = Decision(decision), []
-    if chosen is Decision.RETRY and job.stopped_by == "translations":
+    sent_back = []
+    if chosen is Decision.RETRY and gate == "translations":
         sent_back = _bad_translations(job, ledger)
-    decisions.carry_out(ledger, job, chosen, by, sent_back)
+    decisions.carry_out(ledger, job, chosen, by, sent_back, question)
     return None if chosen is Decision.DROP else jobs.conf_of(job)
+
+
+def take_up(job_id: str, run_id: str) -> None:
+    """Start a job again whose own run had failed: somebody has cleared one of the run's tasks, and it goes on there."""
+    job, ledger = jobs.find(UUID(job_id), get_ledger("task")), get_ledger("task").as_actor(instance_id("resume"))
+    if job.state == JobState.ERROR and job.run_id == run_id:
+        with ledger.transaction(job.request_id) as tx:
+            tx.run("start_job", job_id=job.job_id, run_id=run_id, request_id=job.request_id)
 
 
 def _bad_translations(job: Job, ledger: Ledger) -> list[UUID]:
@@ -255,9 +267,9 @@ def _judge(c: _Context, gate: str, rows: Iterable[pd.DataFrame], key: str) -> Ve
             objects.add(tx, c.job.job_id, verdict.docs)
         if not verdict.stopped:
             return verdict
-        decided = tx.tuples("decision", job_id=c.job.job_id, gate=gate)
-        if decided and decided[0][0] == Decision.ACCEPT:
-            return replace(verdict, stopped=False, message=f"{verdict.message} Accepted by {decided[0][1]}.")
+        accepted = tx.tuples("use_acceptance", job_id=c.job.job_id, gate=gate, run_id=c.job.run_id)
+        if accepted:
+            return replace(verdict, stopped=False, message=f"{verdict.message} Accepted by {accepted[0][0]}.")
         tx.run("stop_job", job_id=c.job.job_id, reason=verdict.message, gate=gate)
     raise GateStopError(verdict.message, verdict.docs.key if verdict.docs else None)
 

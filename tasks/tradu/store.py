@@ -146,6 +146,16 @@ class Store:
         """Whether the object is there, asked by its exact key."""
         return bool(self.fs.exists(self.path(key)))
 
+    def is_whole(self, key: str, sha256: str) -> bool:
+        """Whether the object is there, as it was written."""
+        try:
+            with self.checked(key, sha256) as stream:
+                while stream.read(CHUNK_BYTES):
+                    pass
+        except (FileNotFoundError, DamagedError):
+            return False
+        return True
+
     def size(self, key: str) -> int:
         """Size of the object, bytes."""
         return int(self.fs.size(self.path(key)))

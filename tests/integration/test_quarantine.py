@@ -11,7 +11,7 @@ import pytest
 from fixtures.line import Line
 from tradu import line
 from tradu.assembly.read import texts_of
-from tradu.errors import GateStopError
+from tradu.errors import GateStopError, RequestError, SystemicError
 from tradu.ledger import decisions
 from tradu.ledger.rows import Block, DeadLetter
 from tradu.quality import checks
@@ -121,18 +121,54 @@ def stopped(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_an_accepted_job_goes_on_without_what_is_bad(the_line: Line, stopped: str) -> None:
-    conf = line.decide(stopped, "accept", "ana")
+    assert line.decide(stopped, "translations", "accept", "ana", "other") is None, "it waits for another gate"
+    conf = line.decide(stopped, "blocks", "accept", "ana", "question")
     assert conf is not None
     assert conf["idempotency_key"] == "key"
-    assert line.decide(stopped, "drop", "bruno") is None, "it waits for no decision any more"
+    assert line.decide(stopped, "blocks", "accept", "ana", "question") == conf, "a task that was killed asks again"
+    assert line.decide(stopped, "blocks", "drop", "bruno", "late") is None, "it waits for no decision any more"
     assert _go_on(the_line, stopped) == "PARTIAL"
     states = {path: d.state for path, d in the_line.documents(stopped).items()}
     assert states.pop("good.txt") == "COMPLETED"
     assert set(states.values()) == {"ERROR"}
 
 
+def test_an_acceptance_holds_for_one_run(the_line: Line, stopped: str) -> None:
+    line.decide(stopped, "blocks", "accept", "ana")
+    for _ in range(2):
+        the_line.admit(source="en")
+        line.gate_blocks(stopped)
+    with the_line.ledger.transaction() as tx:
+        tx.connection.execute("UPDATE jobs SET run_id = 'another' WHERE job_id = %s", (stopped,))
+    with pytest.raises(GateStopError):
+        line.gate_blocks(stopped)
+
+
+def test_a_cleared_task_takes_its_failed_job_up_again(the_line: Line) -> None:
+    the_line.put(FILES)
+    job = the_line.admit(source="en")
+    line.ingest(job)
+    line.fail(UUID(job), "the run failed", the_line.ledger)
+    with pytest.raises(RequestError, match="ERROR"):
+        line.gate_documents(job)
+    line.take_up(job, "another run")
+    assert the_line.job(job).state == "ERROR"
+    line.take_up(job, "run-key")
+    line.gate_documents(job)
+
+
+def test_nothing_is_decided_about_a_job_at_work(the_line: Line, refused: str) -> None:
+    block = _block(the_line, refused, "odd.txt")
+    decisions.retry(the_line.ledger, the_line.job(refused), [block.block_id], "ana", None)
+    for act in (decisions.release, lambda *a: decisions.retry(*a, None)):
+        with pytest.raises(RequestError, match="RUNNING"):
+            act(the_line.ledger, the_line.job(refused), [block.block_id], "ana")
+    with pytest.raises(SystemicError, match="1 blocks of job"):
+        line.publish(refused)
+
+
 def test_a_dropped_job_stays_as_it_is(the_line: Line, stopped: str) -> None:
-    assert line.decide(stopped, "drop", "ana") is None
+    assert line.decide(stopped, "blocks", "drop", "ana") is None
     assert (the_line.job(stopped).state, the_line.job(stopped).stopped_by) == ("ERROR", None)
 
 
@@ -148,7 +184,7 @@ def test_bad_translations_go_back_with_a_higher_profile(the_line: Line, monkeypa
         patch.setattr(frames, "translations", _all_wrong(frames.translations))
         with pytest.raises(GateStopError):
             line.gate_translations(job)
-        assert line.decide(job, "retry", "ana") is not None
+        assert line.decide(job, "translations", "retry", "ana") is not None
     waiting = the_line.blocks(job)
     assert {b.state for b in waiting} == {"PENDING"}
     with the_line.ledger.transaction() as tx:

@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from fixtures.line import Line
 from tradu.cluster import batch
 from tradu.errors import ErrorClass, SystemicError
+from tradu.ledger import rewind
 from tradu.store import Store
 
 LEASE_SECONDS = 1.0
@@ -108,6 +110,30 @@ def test_a_block_that_kills_its_worker_takes_no_other_with_it(the_line: Line, jo
     assert error.error_class == ErrorClass.TRANSIENT
 
 
+def test_a_worker_whose_heartbeat_is_killed_starts_another(the_line: Line, job: str) -> None:
+    worker = start(job, "town A", "time.sleep(4)")
+    wait_for(the_line, job, "CLAIMED")
+    (beating,) = psutil.Process(worker.pid).children()
+    beating.kill()
+    worker.wait(timeout=30)
+    assert worker.returncode == 0
+    for _ in range(3):  # its leases ran out while nobody renewed them: another worker may have been at it
+        batch.run_batch(job, 0)
+    assert {b.state for b in the_line.blocks(job)} == {"VALIDATING"}
+    assert max(b.attempt for b in the_line.blocks(job)) <= 2
+
+
+def test_a_lost_worker_never_quarantines_what_another_one_has_done(the_line: Line, job: str) -> None:
+    worker = start(job, "town A", "time.sleep(2); raise __import__('tradu.errors').errors.DataError('broken')")
+    wait_for(the_line, job, "CLAIMED")
+    worker.send_signal(signal.SIGSTOP)
+    assert batch.run_batch(job, 0) == 6
+    worker.send_signal(signal.SIGCONT)
+    worker.wait(timeout=30)
+    assert {b.state for b in the_line.blocks(job)} == {"VALIDATING"}
+    assert the_line.errors(job) == []
+
+
 def test_a_store_that_goes_away_costs_no_block_its_budget(the_line: Line, job: str) -> None:
     store = Path(the_line.store.root)
     hidden = store.with_name("away")
@@ -128,10 +154,14 @@ def test_a_lost_object_is_a_fault_of_the_data(the_line: Line, job: str) -> None:
 
 def test_the_class_of_an_error_says_who_retries(tmp_path: Path) -> None:
     store = Store(tmp_path.as_uri())
+    store.put(rewind.MARK_KEY, b"{}")
     assert batch.class_of(MemoryError(), store) is ErrorClass.RESOURCE
     assert batch.class_of(OSError("disk"), store) is ErrorClass.SYSTEMIC
     assert batch.class_of(FileNotFoundError("part"), store) is ErrorClass.DATA
     assert batch.class_of(FileNotFoundError("part"), Store((tmp_path / "gone").as_uri())) is ErrorClass.SYSTEMIC
+    empty = tmp_path / "mount point"
+    empty.mkdir()
+    assert batch.class_of(FileNotFoundError("part"), Store(empty.as_uri())) is ErrorClass.SYSTEMIC
     assert batch.class_of(ValueError(), store) is ErrorClass.TRANSIENT
 
 

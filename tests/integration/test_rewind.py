@@ -14,7 +14,7 @@ from fixtures.line import Line
 from fixtures.postgres import TestServer
 from tradu import layout, line
 from tradu.cluster import batch
-from tradu.errors import LedgerRewoundError
+from tradu.errors import LedgerRewoundError, StoreError
 from tradu.ledger import rewind
 from tradu.ledger.rows import Incident
 
@@ -111,3 +111,13 @@ def test_another_ledger_is_told_from_the_stores_own(the_line: Line) -> None:
         tx.connection.execute("UPDATE ledger_identity SET ledger_id = gen_random_uuid()")
     with pytest.raises(LedgerRewoundError, match="another ledger"):
         rewind.check(the_line.ledger, the_line.store)
+
+
+def test_an_empty_folder_in_the_place_of_the_store_is_not_taken_for_it(the_line: Line) -> None:
+    rewind.check(the_line.ledger, the_line.store)
+    store = Path(the_line.store.root)
+    store.rename(store.with_name("disk"))
+    store.mkdir()  # what an unmounted disk leaves
+    with pytest.raises(StoreError, match="away"):
+        rewind.check(the_line.ledger, the_line.store)
+    assert list(store.iterdir()) == []

@@ -66,6 +66,10 @@ BEGIN
     RETURN NULL;
 END $$;
 
+-- Few rows of a large table that the watchdog looks for every minute.
+CREATE INDEX blocks_leased ON blocks (job_id, lease_until) WHERE state IN ('CLAIMED', 'PROCESSING');
+CREATE INDEX blocks_failed ON blocks (job_id, attempt) WHERE state = 'PENDING' AND attempt > 0;
+
 -- Tokens ------------------------------------------------------------------------------------------------------
 -- A ledger restored to an older state would draw the same numbers again, and a worker of the time before could
 -- pass for one of now: the low bits are drawn by lot.
@@ -99,10 +103,14 @@ CREATE TABLE decisions (
     gate       text NOT NULL,
     decision   text NOT NULL CHECK (decision IN ('accept', 'retry', 'drop')),
     decided_by text NOT NULL,
-    at         timestamptz NOT NULL DEFAULT now()
+    at         timestamptz NOT NULL DEFAULT now(),
+    question   text,
+    used_by    text
 );
 CREATE INDEX decisions_of ON decisions (job_id, gate, at);
 COMMENT ON TABLE decisions IS 'What people decided when a gate had stopped a run';
+COMMENT ON COLUMN decisions.question IS 'The run of tradu_decide that asked; null: decided on the command line';
+COMMENT ON COLUMN decisions.used_by IS 'The run for which an acceptance holds';
 ALTER TABLE jobs ADD COLUMN stopped_by text;
 COMMENT ON COLUMN jobs.stopped_by IS 'The gate that stopped the job, while nobody has decided what becomes of it';
 
@@ -124,11 +132,11 @@ ALTER TABLE instances ADD COLUMN lost_at timestamptz;
 
 CREATE TABLE throughput (
     minute     timestamptz PRIMARY KEY,
-    blocks     integer NOT NULL,
-    characters bigint NOT NULL,
-    waiting    integer NOT NULL
+    blocks     integer NOT NULL DEFAULT 0,
+    characters bigint NOT NULL DEFAULT 0,
+    waiting    boolean
 );
-COMMENT ON TABLE throughput IS 'What each minute brought: translated blocks, and blocks that waited at its end';
+COMMENT ON TABLE throughput IS 'What each minute brought, and whether work waited at its end (null: the minute is not over)';
 
 CREATE TABLE upkeep (
     name text PRIMARY KEY,
@@ -141,6 +149,7 @@ COMMENT ON TABLE upkeep IS 'When something that is done now and then was last be
 CREATE TABLE ledger_identity (
     ledger_id  uuid NOT NULL DEFAULT gen_random_uuid(),
     generation integer NOT NULL DEFAULT 1,
+    marked     boolean NOT NULL DEFAULT false,
     one        boolean PRIMARY KEY DEFAULT true CHECK (one)
 );
 INSERT INTO ledger_identity DEFAULT VALUES;

@@ -17,10 +17,11 @@ from tradu.ledger import objects
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.rows import BlockCount, Document, ErrorCount, Job, Output, Total
-from tradu.ledger.states import BlockState, DocumentState, JobState
+from tradu.ledger.states import BLOCK_WAITING, BlockState, DocumentState, JobState
 from tradu.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
+_OPEN = (*BLOCK_WAITING, BlockState.VALIDATING)
 _NOTHING = "nothing to translate: copied unchanged"
 
 
@@ -38,11 +39,16 @@ def publish(job: Job, ledger: Ledger, store: Store) -> Published:
     """Move accepted outputs to their place, write report and manifest, and end documents and job.
 
     Done means counted: a document is COMPLETED only when every block of every language is, and its output went out.
+
+    Raises:
+        SystemicError: blocks are open: the job can't end yet.
     """
     with ledger.transaction(job.request_id) as tx:
         outputs = tx.rows("outputs", Output, job_id=job.job_id)
         documents = tx.rows("documents", Document, job_id=job.job_id)
         counts = tx.rows("block_counts", BlockCount, job_id=job.job_id)
+    if waiting := sum(c.blocks for c in counts if c.state in _OPEN):
+        raise SystemicError(f"{waiting} blocks of job {job.job_id} are not done: `tradu resume {job.job_id}` goes on")
     ends = {d.document_id: _end_of(d, job, outputs, counts) for d in documents}
     there = delivered(store, job)
     for output in outputs:
@@ -184,8 +190,8 @@ def _write_manifest(
 ) -> StoredObject:
     """Write the manifest, which says to readers that all is there.
 
-    One that says the same already is left as it is: then a ledger that was restored to an older state does the job
-    again, and whoever waits for manifests must not see a second delivery.
+    One that the ledger does not know, and that says the same, is left as it is: a ledger that was restored to an older
+    state does the job again, and whoever waits for manifests must not see a second delivery.
     """
     documents = {d.document_id: d for d in tx.rows("documents", Document, job_id=job.job_id)}
     outputs = [o for o in tx.rows("outputs", Output, job_id=job.job_id) if o.refused is None]
@@ -214,7 +220,8 @@ def _write_manifest(
         ],
         "not_translated": layout.report_key(job.job_id),
     }
-    if there is not None and (there["state"], _files_of(there)) == (state, _files_of(manifest)):
+    forgotten = not tx.tuples("known_objects", job_id=job.job_id, object_keys=[layout.manifest_key(job.job_id)])
+    if there is not None and forgotten and (there["state"], _files_of(there)) == (state, _files_of(manifest)):
         report(tx, IncidentKind.DELIVERED_BEFORE, "the same output was delivered before", job_id=job.job_id)
         data = store.get(layout.manifest_key(job.job_id))
         return StoredObject(layout.manifest_key(job.job_id), hashlib.sha256(data).hexdigest(), len(data))

@@ -1,10 +1,10 @@
-"""Taking a job up again: one run works on it, the one that does already or a new one."""
+"""Taking a job up again: by the run that works on it, or by a new one."""
 
 from __future__ import annotations
 
 from tradu.cli.airflow import AirflowClient
 from tradu.cli.watch import DAG
-from tradu.errors import RequestError
+from tradu.errors import RequestError, SystemicError
 from tradu.ledger.jobs import conf_of
 from tradu.ledger.rows import Job
 
@@ -19,6 +19,15 @@ def live_run(client: AirflowClient, job: Job) -> str | None:
         return None
 
 
-def run_again(client: AirflowClient, job: Job) -> str:
-    """Start a run that goes on with a job, unless one is at work; the run's id."""
-    return live_run(client, job) or client.trigger(DAG, conf_of(job))
+def new_run(client: AirflowClient, job: Job) -> str:
+    """Start a run that goes on with a job; its id.
+
+    Raises:
+        SystemicError: it could not be started: what was decided stands.
+    """
+    try:
+        return client.trigger(DAG, conf_of(job))
+    except SystemicError as error:
+        raise SystemicError(
+            f"{error}. What you decided is written down: `tradu resume {job.job_id}` goes on"
+        ) from error

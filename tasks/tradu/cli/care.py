@@ -33,10 +33,10 @@ def verify(
     Exit codes: 0 all agrees, 1 something does not.
     """
     from tradu import verify as verification
-    from tradu.cli.again import run_again
+    from tradu.cli.again import new_run
     from tradu.cli.airflow import connect
     from tradu.cli.ledger import find_job, open_ledger
-    from tradu.ledger import decisions, jobs
+    from tradu.ledger import decisions
     from tradu.settings import get_settings
     from tradu.store import Store
 
@@ -48,7 +48,7 @@ def verify(
     if redo and found.lost_results:
         client = connect(settings)
         again = decisions.redo(ledger, job, found.lost_results, "its results were lost")
-        run_id = run_again(client, jobs.find(job.job_id, ledger))
+        run_id = new_run(client, job)
     if as_json:
         output.data({"job_id": job.job_id, "findings": found, "blocks_again": again, "run_id": run_id})
     else:
@@ -109,7 +109,7 @@ def decide(
       tradu decide 0a9f8e accept
     """
     from tradu import line
-    from tradu.cli.again import run_again
+    from tradu.cli.again import new_run
     from tradu.cli.airflow import connect
     from tradu.cli.ledger import find_job, open_ledger
     from tradu.settings import get_settings
@@ -119,8 +119,8 @@ def decide(
     job = find_job(ledger, job_id)
     if job.stopped_by is None:
         raise RequestError(f"job {job.job_id} ({job.state}) waits for no decision")
-    go_on = line.decide(str(job.job_id), decision, getpass.getuser())
-    run_id = run_again(client, job) if go_on else None
+    go_on = line.decide(str(job.job_id), job.stopped_by, decision, getpass.getuser())
+    run_id = new_run(client, job) if go_on else None
     if as_json:
         output.data({"job_id": job.job_id, "decision": decision, "run_id": run_id})
     else:
@@ -134,10 +134,10 @@ def resume(job_id: options.JobId, as_json: options.Json = False) -> None:
     Examples:
       tradu resume 0a9f8e
     """
-    from tradu.cli.again import run_again
+    from tradu.cli.again import live_run, new_run
     from tradu.cli.airflow import connect
     from tradu.cli.ledger import find_job, open_ledger
-    from tradu.ledger.states import JobState
+    from tradu.ledger.states import JOB_ENDED, JobState
     from tradu.settings import get_settings
 
     settings = get_settings()
@@ -145,7 +145,7 @@ def resume(job_id: options.JobId, as_json: options.Json = False) -> None:
     job = find_job(ledger, job_id)
     if job.state in (JobState.COMPLETED, JobState.CANCELED):
         raise RequestError(f"job {job.job_id} is {job.state}: there is nothing to go on with")
-    run_id = run_again(client, job)
+    run_id = (live_run(client, job) if job.state not in JOB_ENDED else None) or new_run(client, job)
     if as_json:
         output.data({"job_id": job.job_id, "run_id": run_id})
     else:
@@ -177,7 +177,8 @@ def status(as_json: options.Json = False) -> None:
 
     settings = get_settings()
     output = Output(as_json)
-    here, mark = rewind.now(open_ledger(settings)), rewind.known(Store(settings.store))
+    opened = open_ledger(settings)
+    here, mark = rewind.now(opened), rewind.known(opened, Store(settings.store))
     problem = rewind.difference(here, mark)
     if as_json:
         output.data({"ledger": here, "store": mark, "problem": problem})
@@ -209,9 +210,7 @@ def accept(
     settings = get_settings()
     output, opened, store = Output(as_json), open_ledger(settings), Store(settings.store)
     if not yes:
-        typer.confirm(
-            f"{rewind.difference(rewind.now(opened), rewind.known(store)) or 'They agree'}. Go on?", abort=True
-        )
+        typer.confirm("Go on with this ledger and this store, whatever they have forgotten?", abort=True)
     renewed = rewind.accept(opened, store, getpass.getuser())
     if as_json:
         output.data(renewed)

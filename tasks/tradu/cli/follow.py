@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tradu.cli import report as reports
+from tradu.cli.again import live_run
 from tradu.cli.airflow import AirflowClient
 from tradu.cli.failures import REFUSED, UNFINISHED
 from tradu.cli.output import Output
@@ -96,13 +97,9 @@ def _request(documents: Sequence[str], wishes: Wishes, key: str) -> JobRequest:
 def start(client: AirflowClient, ledger: Ledger, request: JobRequest, output: Output) -> str:
     """The run that works on the request: the one that does already, else a new one."""
     job = find_job(ledger, request.tenant, request.idempotency_key)
-    if job is not None and job.state not in JOB_ENDED and job.run_id:
-        try:
-            if not client.run(DAG, job.run_id).ended:
-                output.warn(f"job {job.job_id} is at work on this already")
-                return job.run_id
-        except RequestError:  # the run was deleted
-            pass
+    if job is not None and job.state not in JOB_ENDED and (run_id := live_run(client, job)):
+        output.warn(f"job {job.job_id} is at work on this already")
+        return run_id
     client.wait_for_dag(DAG)
     return client.trigger(DAG, conf_of(request))
 

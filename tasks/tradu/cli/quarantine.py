@@ -153,17 +153,16 @@ def _me() -> str:
 
 
 def _decide(job_id: str, blocks: list[str] | None, as_json: bool, act: _Act) -> None:
-    from tradu.cli.again import run_again
+    from tradu.cli.again import new_run
     from tradu.cli.airflow import connect
     from tradu.cli.ledger import find_job, open_ledger
-    from tradu.ledger.jobs import find
     from tradu.settings import get_settings
 
     settings = get_settings()
     output, ledger, client = Output(as_json), open_ledger(settings), connect(settings)
     job = find_job(ledger, job_id)
     count = act(ledger, job, _ids(ledger, job, blocks))
-    run_id = run_again(client, find(job.job_id, ledger)) if count else None
+    run_id = new_run(client, job) if count else None
     if as_json:
         output.data({"job_id": job.job_id, "blocks": count, "run_id": run_id})
     elif run_id is None:

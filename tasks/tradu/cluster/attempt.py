@@ -90,20 +90,10 @@ def attempt(
     health = _engines().noted()
     stored = tables.write(store, layout.result_key(job, task.batch, min(c.token for c in claims)), _table(rows, claims))
     # what a stand-in made is not what the models at hand would make another time: it is not kept for later
-    worth_knowing = len(usable) == len(routes) and not any(health.values())
-    accepted = _commit(
-        ledger,
-        job,
-        task,
-        claims,
-        rows,
-        keys if worth_knowing else [],
-        stored,
-        started_at,
-        time.perf_counter() - started,
-        settings,
-        health,
-    )
+    disturbed = len(usable) < len(routes) or any(health.values())
+    lasting = "+".join(m.identity for m in routes[0]) if disturbed else None
+    work = _Work(rows, keys, stored, started_at, time.perf_counter() - started, health, lasting)
+    accepted = _commit(ledger, job, task, claims, work, settings)
     log.info("batch done: %d of %d blocks accepted", accepted, len(claims))
     if not accepted:
         store.remove(stored.key)
@@ -207,30 +197,30 @@ def _table(rows: Sequence[_Row], claims: Sequence[Claim]) -> pa.Table:
     return pa.table(columns)
 
 
-def _commit(
-    ledger: Ledger,
-    job: UUID,
-    task: Batch,
-    claims: Sequence[Claim],
-    rows: Sequence[_Row],
-    keys: Sequence[bytes],
-    stored: StoredObject,
-    started_at: datetime,
-    seconds: float,
-    settings: Settings,
-    health: Mapping[str, str | None],
-) -> int:
-    """Make the results current, in one transaction; a block whose token is stale is left out, the others count.
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What an attempt made."""
 
-    Segments become known under their keys, none where there are no keys.
-    """
+    rows: Sequence[_Row]
+    keys: Sequence[bytes]
+    stored: StoredObject
+    started_at: datetime
+    seconds: float
+    health: Mapping[str, str | None]
+    """Models that were used, with why they failed."""
+    lasting: str | None
+    """The models of which alone translations are kept for later; None: of all."""
+
+
+def _commit(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], work: _Work, settings: Settings) -> int:
+    """Make the results current, in one transaction; a block whose token is stale is left out, the others count."""
     of_block: dict[tuple[str, int], list[_Row]] = {}
-    for row in rows:
+    for row in work.rows:
         of_block.setdefault((row.document_id, row.block), []).append(row)
-    work = {name: sum(len(r.source) for r in own if not r.known) for name, own in of_block.items()}
-    share = seconds / max(1, sum(work.values()))
+    characters = {name: sum(len(r.source) for r in own if not r.known) for name, own in of_block.items()}
+    share = work.seconds / max(1, sum(characters.values()))
     names = [(c.document_id, c.number) for c in claims]
-    own_seconds = [work[name] * share for name in names]
+    own_seconds = [characters[name] * share for name in names]
     with ledger.transaction(task.request_id) as tx:
         accepted = tx.tuples(
             "finish",
@@ -242,25 +232,35 @@ def _commit(
             scores=[_mean_score(of_block[name]) for name in names],
             seconds=own_seconds,
             costs=[s * settings.cpu_price_per_hour / 3600 for s in own_seconds],
-            processing_at=started_at,
-            result=stored.key,
+            processing_at=work.started_at,
+            result=work.stored.key,
         )
         if accepted:
-            objects.add(tx, job, stored)
+            objects.add(tx, job, work.stored)
         if len(accepted) < len(claims):
             _report_stale(tx, job, task, len(claims) - len(accepted))
-        note_health(tx, health, settings)
         current = {c.block_id for c in claims} & {a[0] for a in accepted}
         fresh = {(c.document_id, c.number) for c in claims if c.block_id in current}
-        worth = {
-            key: place
-            for place, (row, key) in enumerate(zip(rows, keys, strict=False))
-            if not row.known and (row.document_id, row.block) in fresh and not checks.failed(row.checks)
-        }
-        if worth:
-            ((result_id,),) = tx.tuples("add_result", job_id=job, object_key=stored.key)
+        if worth := _worth_knowing(work, fresh):
+            ((result_id,),) = tx.tuples("add_result", job_id=job, object_key=work.stored.key)
             tx.run("add_known", result_id=result_id, keys=list(worth), rows=list(worth.values()))
+        # rows that all workers share come last: they are locked for the shortest time
+        note_health(tx, work.health, settings)
+        done = sum(characters[name] for name in fresh)
+        tx.run("count_throughput", blocks=len(accepted), characters=done)
     return len(accepted)
+
+
+def _worth_knowing(work: _Work, fresh: Collection[tuple[str, int]]) -> dict[bytes, int]:
+    """Segments to know from now on, with their rows: accepted, passed by the checks, and made by models that last."""
+    return {
+        key: place
+        for place, (row, key) in enumerate(zip(work.rows, work.keys, strict=True))
+        if not row.known
+        and (row.document_id, row.block) in fresh
+        and not checks.failed(row.checks)
+        and work.lasting in (None, row.model)
+    }
 
 
 def _report_stale(tx: Transaction, job: UUID, task: Batch, count: int) -> None:
@@ -268,16 +268,16 @@ def _report_stale(tx: Transaction, job: UUID, task: Batch, count: int) -> None:
     report(tx, IncidentKind.STALE_RESULT, reason, job_id=job, entity="batch", entity_id=str(task.batch))
 
 
-def note_health(tx: Transaction, health: Mapping[str, str | None], settings: Settings) -> bool:
+def note_health(tx: Transaction, health: Mapping[str, str | None], settings: Settings) -> int:
     """Close the circuits of models that have worked, and count the failures of those that have not.
 
-    Whether a circuit is open after that: then the fault is the model's, and not that of the blocks it was given.
+    How often the most tried circuit of theirs was tried in vain, 0 where none is open: while it is, the fault is the
+    model's, and not that of the blocks it was given.
     """
     limits = circuit_limits(settings)
     circuits.well(tx, [circuits.STORE, *(circuits.of_model(m) for m, failure in health.items() if failure is None)])
     failures = [(circuits.of_model(m), failure) for m, failure in health.items() if failure is not None]
-    opened = [circuits.failed(tx, name, failure, limits) for name, failure in failures]
-    return any(opened)
+    return max([circuits.failed(tx, name, failure, limits) for name, failure in sorted(failures)], default=0)
 
 
 def circuit_limits(settings: Settings) -> circuits.Limits:

@@ -29,6 +29,9 @@ PATIENCE_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.5
 BACKOFF_SECONDS = 0.5
 MOST_BACKOFF_SECONDS = 10.0
+PATIENT_TRIALS = 8
+"""So often a circuit is tried in vain before its trials cost blocks their budget: what breaks every model must end."""
+_SYSTEMIC = (SystemicError, OSError, psycopg.OperationalError)
 heartbeat: Heartbeat | None = None
 """Set when the process is a Dask worker (`tradu.cluster.preload`)."""
 kind = "worker"
@@ -93,19 +96,43 @@ def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
             return _Found(None)
         task = tasks[0]
         tx.connection.execute("SELECT set_config('tradu.request_id', %s, true)", (task.request_id,))
-        routes = _routes(task)
-        wanted = {circuits.STORE, *(circuits.of_model(m.identity) for route in routes for m in route)}
-        shut = circuits.shut(tx, wanted, circuit_limits(settings))
-        if circuits.STORE in shut or (routes and not open_routes(routes, shut)):
-            tx.run("rest_batch", job_id=job, batch=batch, names=sorted(wanted))
+        routes, limits = _routes(task), {"job_id": job, "batch": batch, "max_attempts": settings.max_attempts}
+        open_now = circuits.opened(tx)
+        gates = _Gates({c.name for c in open_now}, {c.name for c in open_now if c.due})
+        if not gates.let_through(routes):
+            tx.run("rest_batch", job_id=job, batch=batch, names=sorted(gates.shut))
             return _Found(task)
-        limits = {"job_id": job, "batch": batch, "max_attempts": settings.max_attempts}
         tx.run("close_exhausted", **limits)
         for again in (False, True):
             if claims := tx.rows("claim", Claim, again=again, lease_seconds=settings.lease_seconds, **limits):
+                shut = gates.shut - {
+                    n for n in gates.trials(routes) if circuits.take_trial(tx, n, circuit_limits(settings))
+                }
                 return _Found(task, claims, True, shut)
         ((to_come,),) = tx.tuples("to_come", job_id=job, batch=batch)
         return _Found(task, to_come=to_come > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Gates:
+    """What open circuits mean for a batch: which are shut, and which of them may be tried now."""
+
+    shut: set[str]
+    due: set[str]
+
+    def _usable(self, routes: Sequence[Route]) -> list[Route]:
+        return open_routes(routes, self.shut - self.due)
+
+    def let_through(self, routes: Sequence[Route]) -> bool:
+        """Whether anything may be claimed. Without routes yes: the attempt will say that there are none."""
+        store_is_open = circuits.STORE not in self.shut - self.due
+        return store_is_open and (not routes or bool(self._usable(routes)))
+
+    def trials(self, routes: Sequence[Route]) -> list[str]:
+        """Circuits that an attempt would try: the store's, and those of the route that it takes first."""
+        first = self._usable(routes)[:1]
+        used = {circuits.STORE, *(circuits.of_model(m.identity) for route in first for m in route)}
+        return sorted(self.due & used)
 
 
 def _routes(task: Batch) -> Sequence[Route]:
@@ -117,16 +144,24 @@ def _routes(task: Batch) -> Sequence[Route]:
 
 
 def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Settings) -> int:
-    """An attempt at what was claimed, under heartbeat; blocks for which a person chose a profile go by themselves."""
+    """An attempt at what was claimed, under heartbeat; blocks for which a person chose a profile go by themselves.
+
+    Raises:
+        SystemicError: the fault lies in no block: all of them have gone back.
+    """
     until = time.time() + settings.batch_seconds
     by_profile: dict[str, list[Claim]] = {}
     for claim in found.claims:
         by_profile.setdefault(claim.profile or task.profile, []).append(claim)
-    with _kept_alive(Held(str(job), task.batch, [c.token for c in found.claims], until)):
-        return sum(
-            _try(ledger, job, replace(task, profile=profile), claims, found.shut, settings)
-            for profile, claims in by_profile.items()
-        )
+    try:
+        with _kept_alive(Held(str(job), task.batch, [c.token for c in found.claims], until)):
+            return sum(
+                _try(ledger, job, replace(task, profile=profile), claims, found.shut, settings)
+                for profile, claims in by_profile.items()
+            )
+    except _SYSTEMIC as error:
+        _release(ledger, job, task, found.claims, error, settings)
+        raise SystemicError(_said(error)) from error
 
 
 def _try(
@@ -138,8 +173,7 @@ def _try(
     except Exception as error:
         kind = class_of(error, Store(settings.store))
         if kind is ErrorClass.SYSTEMIC:
-            _release(ledger, job, task, claims, error, settings)
-            raise SystemicError(_said(error)) from error
+            raise
         log.exception("attempt failed: %s", kind)
         _hand_back(ledger, job, task, claims, kind, _said(error), settings)
         return 0
@@ -153,7 +187,7 @@ def class_of(error: Exception, store: Store) -> ErrorClass:
         return ErrorClass.RESOURCE
     if isinstance(error, psycopg.OperationalError):
         return ErrorClass.SYSTEMIC
-    if isinstance(error, FileNotFoundError) and store.is_there():
+    if isinstance(error, FileNotFoundError) and rewind.is_marked(store):
         return ErrorClass.DATA  # one object is lost: trying again will not bring it back
     return ErrorClass.SYSTEMIC if isinstance(error, OSError) else ErrorClass.TRANSIENT
 
@@ -201,10 +235,11 @@ def _hand_back(
     held = {"job_id": job, "block_ids": [c.block_id for c in claims]}
     tokens = [c.token for c in claims]
     with ledger.transaction(task.request_id) as tx:
-        models_fault = note_health(tx, noted_health(), settings)
+        trials = note_health(tx, noted_health(), settings)
+    with ledger.transaction(task.request_id) as tx:
         if kind is ErrorClass.DATA:
             tx.run("quarantine_held", **held, tokens=tokens, reason=reason, error_class=kind)
-        elif kind is ErrorClass.MODEL and models_fault:
+        elif kind is ErrorClass.MODEL and 0 < trials <= PATIENT_TRIALS:  # the fault is the model's
             tx.run("release", **held, tokens=tokens, reason=reason, wait_seconds=settings.circuit_seconds)
         else:
             wait = backoff_seconds(max(c.attempt for c in claims), random.random())  # noqa: S311 - no secret

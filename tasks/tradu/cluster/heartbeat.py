@@ -18,7 +18,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import IO
 from uuid import UUID
 
 import psutil
@@ -48,14 +47,21 @@ class Heartbeat:
 
     def __init__(self, instance: str) -> None:
         self.instance = instance
-        command = [sys.executable, "-m", "tradu.cluster.heartbeat", instance]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+        self._process = self._start()
         self._lock = threading.Lock()
         self._held: dict[int, Held] = {}
         atexit.register(self.close)
 
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tradu.cluster.heartbeat", self.instance]
+        return subprocess.Popen(command, stdin=subprocess.PIPE)
+
     def hold(self, held: Held) -> None:
-        """From now on, extend these leases."""
+        """From now on, extend these leases.
+
+        Raises:
+            SystemicError: the process that extends them has ended and can't be started again.
+        """
         self._held[threading.get_ident()] = held
         self._say()
 
@@ -65,17 +71,30 @@ class Heartbeat:
         self._say()
 
     def _say(self) -> None:
+        said = json.dumps([asdict(h) for h in self._held.values()]).encode() + b"\n"
         with self._lock:
-            stream = self._process.stdin
-            if stream is None or self._process.poll() is not None:
-                raise SystemicError("the heartbeat process of this worker has ended: leases would run out")
-            stream.write(json.dumps([asdict(h) for h in self._held.values()]) + "\n")
-            stream.flush()
+            try:
+                self._write(said)
+            except OSError:  # it was killed: another one takes its place
+                log.warning("the heartbeat process of this worker has ended, and is started again")
+                self._process = self._start()
+                try:
+                    self._write(said)
+                except OSError as error:
+                    raise SystemicError("the heartbeat process of this worker can't be started") from error
+
+    def _write(self, said: bytes) -> None:
+        stream = self._process.stdin
+        if stream is None or self._process.poll() is not None:
+            raise BrokenPipeError
+        stream.write(said)
+        stream.flush()
 
     def close(self) -> None:
         """End the process."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with suppress(OSError):
+                self._process.stdin.close()
         self._process.wait(timeout=10)
 
 
@@ -115,19 +134,27 @@ def _is_running(process: psutil.Process) -> bool:
     return process.is_running() and process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
-def _read(stream: IO[str], seconds: float) -> list[Held] | None:
-    """The newest thing the worker said within the time; None where it said nothing.
+class _Pipe:
+    """The process's end of the pipe. It reads the descriptor itself: what a buffered stream has read ahead, `select`
+    does not see."""
 
-    Raises:
-        EOFError: the worker has ended.
-    """
-    ready, _, _ = select.select([stream], [], [], seconds)
-    if not ready:
-        return None
-    line = stream.readline()
-    if not line:
-        raise EOFError
-    return [Held(**held) for held in json.loads(line)]
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor, self._read = descriptor, b""
+
+    def newest(self, seconds: float) -> list[Held] | None:
+        """The newest thing the worker said within the time; None where it said nothing.
+
+        Raises:
+            EOFError: the worker has ended.
+        """
+        ready, _, _ = select.select([self._descriptor], [], [], seconds)
+        if not ready:
+            return None
+        data = os.read(self._descriptor, 1 << 20)
+        if not data:
+            raise EOFError
+        *lines, self._read = (self._read + data).split(b"\n")
+        return [Held(**held) for held in json.loads(lines[-1])] if lines else None
 
 
 def main(instance: str) -> None:
@@ -135,11 +162,12 @@ def main(instance: str) -> None:
     settings = get_settings()
     ledger, parent = Ledger(settings.ledger_dsn, instance), psutil.Process(os.getppid())
     held: list[Held] = []
+    pipe = _Pipe(sys.stdin.fileno())
     pause = settings.lease_seconds / BEATS_PER_LEASE
     due = 0.0
     while True:
         try:
-            said = _read(sys.stdin, max(0.0, due - time.monotonic()))
+            said = pipe.newest(max(0.0, due - time.monotonic()))
         except EOFError:
             break
         if said is not None:

@@ -7,7 +7,7 @@ has come: where that works the circuit closes, where it fails it stays open for 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -46,33 +46,27 @@ def of_model(identity: str) -> str:
     return f"model:{identity}"
 
 
-def shut(transaction: Transaction, wanted: Collection[str] | None, limits: Limits) -> set[str]:
-    """Names of the circuits through which nothing may go now; the trial of one that is due is taken by this call.
-
-    Args:
-        transaction: a transaction of the one that is about to claim.
-        wanted: circuits that the claim would use; None: all, and no trial is taken.
-        limits: how long a trial is left to succeed.
-    """
-    found = transaction.rows("open_circuits", Circuit)
-    closed = {circuit.name for circuit in found}
-    for circuit in found:
-        if wanted is not None and circuit.due and circuit.name in wanted:
-            closed -= {name for (name,) in transaction.tuples("try_circuit", name=circuit.name, seconds=limits.seconds)}
-    return closed
+def opened(transaction: Transaction) -> list[Circuit]:
+    """The circuits that are open."""
+    return transaction.rows("open_circuits", Circuit)
 
 
-def failed(transaction: Transaction, name: str, cause: str, limits: Limits) -> bool:
-    """Count a failure; whether this one opened the circuit, or left it open for longer."""
+def take_trial(transaction: Transaction, name: str, limits: Limits) -> bool:
+    """Take the one trial that a circuit allows when it is due; where it fails, the next is due after twice as long."""
+    return bool(transaction.tuples("try_circuit", name=name, seconds=limits.seconds, doublings=LONGEST_DOUBLINGS))
+
+
+def failed(transaction: Transaction, name: str, cause: str, limits: Limits) -> int:
+    """Count a failure; how often the circuit was opened or tried since it last worked, 0 where it is not open."""
     ((failures, is_open, openings),) = transaction.tuples("count_failure", name=name, cause=_same(cause))
-    if not is_open and failures < limits.failures:
-        return False
-    seconds = limits.seconds * 2 ** min(openings, LONGEST_DOUBLINGS)
-    transaction.run("open_circuit", name=name, seconds=seconds)
-    if not is_open:
-        reason = f"{failures} failures in a row: {cause}; next trial in {seconds:.0f} s"
-        report(transaction, IncidentKind.CIRCUIT_OPENED, reason, entity="circuit", entity_id=name)
-    return True
+    if is_open:
+        return int(openings)
+    if failures < limits.failures:
+        return 0
+    transaction.run("open_circuit", name=name, seconds=limits.seconds)
+    reason = f"{failures} failures in a row: {cause}; next trial in {limits.seconds:.0f} s"
+    report(transaction, IncidentKind.CIRCUIT_OPENED, reason, entity="circuit", entity_id=name)
+    return 1
 
 
 def well(transaction: Transaction, names: Iterable[str]) -> None:

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from tradu.errors import RequestError
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Job
-from tradu.ledger.states import Decision
+from tradu.ledger.states import Decision, JobState
 
 _Run = Callable[..., int]
 HIGHER = {"economy": "balanced", "balanced": "premium"}
 """The profile to try next; the highest stays."""
 
 
-def carry_out(ledger: Ledger, job: Job, decision: Decision, by: str, sent_back: Sequence[UUID]) -> None:
+def was_carried_out(ledger: Ledger, job: Job, question: str | None) -> bool:
+    """Whether this question was answered already."""
+    with ledger.transaction() as tx:
+        return question is not None and bool(tx.tuples("answer", job_id=job.job_id, question=question))
+
+
+def carry_out(
+    ledger: Ledger, job: Job, decision: Decision, by: str, sent_back: Sequence[UUID], question: str | None
+) -> None:
     """Write a decision down, with what follows from it in the ledger; `sent_back` are blocks to translate again."""
     with ledger.transaction(job.request_id) as tx:
-        tx.run("decide", job_id=job.job_id, gate=job.stopped_by, decision=decision, by=by)
+        tx.run("decide", job_id=job.job_id, gate=job.stopped_by, decision=decision, by=by, question=question)
         tx.run("settle_stop", job_id=job.job_id)
         if sent_back:
             profile = HIGHER.get(job.profile, job.profile)
@@ -29,28 +38,46 @@ def retry(ledger: Ledger, job: Job, block_ids: Sequence[UUID], by: str, profile:
     """Give quarantined blocks a new budget, and take the job up again; how many.
 
     The next run under the job's key works on them.
+
+    Raises:
+        RequestError: the job has not ended, or was cancelled.
     """
+    _must_have_ended(job)
     with ledger.transaction(job.request_id) as tx:
-        moved = [
-            b for (b,) in tx.tuples("retry_quarantined", job_id=job.job_id, block_ids=list(block_ids), profile=profile)
-        ]
+        held = {"job_id": job.job_id, "block_ids": list(block_ids)}
+        moved = [b for (b,) in tx.tuples("retry_quarantined", **held, profile=profile)]
         _settle(tx.run, job, moved, "retry", by)
     return len(moved)
 
 
 def release(ledger: Ledger, job: Job, block_ids: Sequence[UUID], by: str) -> int:
-    """Let quarantined blocks stand as they are, and take the job up again to deliver them; how many."""
+    """Let quarantined blocks stand as they are, and take the job up again to deliver them; how many.
+
+    Raises:
+        RequestError: the job has not ended, or was cancelled.
+    """
+    _must_have_ended(job)
     with ledger.transaction(job.request_id) as tx:
-        reason = f"released as it is by {by}"
-        moved = [
-            b for (b,) in tx.tuples("release_quarantined", job_id=job.job_id, block_ids=list(block_ids), reason=reason)
-        ]
+        held = {"job_id": job.job_id, "block_ids": list(block_ids)}
+        moved = [b for (b,) in tx.tuples("release_quarantined", **held, reason=f"released as it is by {by}")]
         _settle(tx.run, job, moved, "release", by)
     return len(moved)
 
 
+def _must_have_ended(job: Job) -> None:
+    if job.state not in (JobState.COMPLETED, JobState.PARTIAL, JobState.ERROR):
+        raise RequestError(
+            f"job {job.job_id} is {job.state}: this can be decided when it has ended, and was not cancelled"
+        )
+
+
 def redo(ledger: Ledger, job: Job, results: Sequence[str], reason: str) -> int:
-    """Translate blocks again whose results are lost, and take the job up again; how many."""
+    """Translate blocks again whose results are lost, and take the job up again; how many.
+
+    Raises:
+        RequestError: the job has not ended, or was cancelled.
+    """
+    _must_have_ended(job)
     with ledger.transaction(job.request_id) as tx:
         moved = [b for (b,) in tx.tuples("redo_blocks", job_id=job.job_id, results=list(results), reason=reason)]
         tx.run("forget_objects", job_id=job.job_id, object_keys=list(results))

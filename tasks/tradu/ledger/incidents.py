@@ -35,8 +35,14 @@ def report(
     job_id: UUID | None = None,
     entity: str | None = None,
     entity_id: str | None = None,
+    once_seconds: float = 0,
 ) -> None:
-    """Write down an incident: of a job, or of a block, document, object or instance (`entity`)."""
-    transaction.run(
-        "report_incident", kind=kind, reason=reason[:500], job_id=job_id, entity=entity, entity_id=entity_id
-    )
+    """Write down an incident: of a job, or of a block, document, object or instance (`entity`).
+
+    With `once_seconds`, nothing where the same thing was reported within that time: what lasts is said now and then.
+    """
+    said = {"kind": kind, "reason": reason[:500], "job_id": job_id, "entity": entity, "entity_id": entity_id}
+    if once_seconds:
+        transaction.run("report_incident_once", **said, seconds=once_seconds)
+    else:
+        transaction.run("report_incident", **said)

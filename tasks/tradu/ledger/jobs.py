@@ -111,6 +111,7 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger) -> Admission:
             tx.run("adopt_job", job_id=job.job_id, run_id=run_id)
         if again:
             tx.run("retry_blocks", job_id=job.job_id)
+            tx.run("settle_letters", job_id=job.job_id)
             tx.run("retry_documents", job_id=job.job_id)
     return Admission(job.job_id, JobState.RUNNING, proceed=True)
 

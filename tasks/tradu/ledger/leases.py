@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from tradu.errors import StaleLeaseError, TransientError
+from tradu.errors import RequestError, StaleLeaseError, TransientError
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
+from tradu.ledger.rows import Job
+from tradu.ledger.states import JobState
 
 log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 3
@@ -36,6 +38,7 @@ class StageLedger(Ledger):
 
         Raises:
             StaleLeaseError: another process has taken the stage over.
+            RequestError: the job was cancelled, or has ended.
             SystemicError: no connection could be had in 30 s.
         """
         with super().transaction(request_id) as tx:
@@ -50,6 +53,7 @@ class StageLedger(Ledger):
 
         Raises:
             StaleLeaseError: another process has taken the stage over.
+            RequestError: the job was cancelled, or has ended.
         """
         with self._plain.transaction() as tx:  # without a lock: a transaction of our own may hold the row
             mine = bool(tx.tuples("holds_stage", **self._held))
@@ -58,6 +62,10 @@ class StageLedger(Ledger):
 
     def _refuse(self, request_id: str) -> None:
         job_id, stage = self._held["job_id"], self._held["stage"]
+        with self._plain.transaction(request_id) as tx:
+            (job,) = tx.rows("job", Job, job_id=job_id)
+        if job.state != JobState.RUNNING:
+            raise RequestError(f"job {job_id} is {job.state}: {job.reason or 'nothing more is done'}")
         said = f"{stage} of job {job_id} was taken over by another process while this one was away"
         with self._plain.transaction(request_id) as tx:
             report(tx, IncidentKind.STALE_STAGE, said, job_id=UUID(str(job_id)), entity="stage", entity_id=str(stage))

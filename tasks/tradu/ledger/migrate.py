@@ -51,11 +51,21 @@ def migrate(dsn: str) -> None:
         engine.dispose()
 
 
+_GRANTS = """
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'tradu_archive') THEN
+        GRANT SELECT, DELETE ON history, incidents TO tradu_archive;
+    END IF;
+END $$
+"""
+
+
 def _write_transitions(connection: psycopg.Connection) -> None:
     """Make the database's table of legal transitions equal to Python's, and partitions for this month and the next."""
     connection.execute("DELETE FROM transitions")
     with connection.cursor() as cursor:
         cursor.executemany("INSERT INTO transitions VALUES (%s, %s, %s)", states.rows())
+    connection.execute(_GRANTS)
     connection.execute("SELECT ensure_partitions(m) FROM unnest(%s::timestamptz[]) AS m", [_this_month_and_next()])
 
 

@@ -210,11 +210,14 @@ WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s;
 -- release_stage: the lease of a stage, for whoever comes next.
 UPDATE stage_leases SET lease_until = now() WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s;
 
--- hold_stage: the lease, locked until the transaction ends; nothing where another process has it by now.
-SELECT token FROM stage_leases WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s FOR UPDATE;
+-- hold_stage: the lease, locked until the transaction ends, and its job; nothing where another process has it by now, or
+-- the job does not run.
+SELECT s.token FROM jobs j JOIN stage_leases s USING (job_id)
+WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND s.token = %(token)s FOR UPDATE OF j, s;
 
--- holds_stage: whether the lease of a stage is still this process's.
-SELECT token FROM stage_leases WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s;
+-- holds_stage: whether the lease of a stage is still this process's, and its job runs.
+SELECT s.token FROM jobs j JOIN stage_leases s USING (job_id)
+WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND s.token = %(token)s;
 
 -- finish: makes the results of an attempt current, where the token still holds; returns the blocks accepted.
 UPDATE blocks SET state = 'VALIDATING', lease_until = NULL, processing_at = %(processing_at)s, validating_at = clock_timestamp(),
@@ -390,6 +393,15 @@ WHERE k.job_id BETWEEN %(low)s AND %(high)s AND k.block_id = %(block_id)s;
 -- job_of_run: the job that a DAG run works on.
 SELECT job_id FROM jobs WHERE run_id = %(run_id)s AND state = 'RUNNING';
 
+-- report_incident_once: the same, where it was not reported within this time.
+INSERT INTO incidents (kind, job_id, entity, entity_id, reason)
+SELECT %(kind)s, %(job_id)s, %(entity)s, %(entity_id)s, %(reason)s
+WHERE NOT EXISTS (
+    SELECT FROM incidents
+    WHERE kind = %(kind)s AND job_id IS NOT DISTINCT FROM %(job_id)s::uuid AND entity_id IS NOT DISTINCT FROM %(entity_id)s::text
+      AND at > now() - make_interval(secs => %(seconds)s)
+);
+
 -- report_incident: what must be known and is no transition of a row.
 INSERT INTO incidents (kind, job_id, entity, entity_id, reason)
 VALUES (%(kind)s, %(job_id)s, %(entity)s, %(entity_id)s, %(reason)s);
@@ -404,8 +416,8 @@ SELECT * FROM incidents WHERE job_id = %(job_id)s AND (entity_id = ANY(%(entity_
 SELECT name, cause, failures, openings, opened_at, retry_at, retry_at <= now() AS due FROM circuits
 WHERE opened_at IS NOT NULL ORDER BY name;
 
--- try_circuit: takes the one trial that an open circuit allows from time to time.
-UPDATE circuits SET retry_at = now() + make_interval(secs => %(seconds)s)
+-- try_circuit: takes the one trial that an open circuit allows from time to time, each after twice as long.
+UPDATE circuits SET openings = openings + 1, retry_at = now() + make_interval(secs => %(seconds)s * 2 ^ least(openings, %(doublings)s))
 WHERE name = %(name)s AND opened_at IS NOT NULL AND retry_at <= now() RETURNING name;
 
 -- count_failure: one more failure in a row of this cause; opens the circuit at the limit, each time for longer.
@@ -416,9 +428,11 @@ ON CONFLICT (name) DO UPDATE SET
 RETURNING failures, opened_at IS NOT NULL AS open, openings;
 
 -- open_circuit: nothing is claimed for it before this time has passed.
-UPDATE circuits SET opened_at = coalesce(opened_at, now()), openings = openings + 1,
-       retry_at = now() + make_interval(secs => %(seconds)s)
+UPDATE circuits SET opened_at = now(), openings = 1, retry_at = now() + make_interval(secs => %(seconds)s)
 WHERE name = %(name)s RETURNING name;
+
+-- forget_circuits: open circuits that nobody has tried for an hour: nothing needs them any more.
+DELETE FROM circuits WHERE coalesce(retry_at, now()) < now() - interval '1 hour' RETURNING name;
 
 -- close_circuits: these work; returns those that were open.
 DELETE FROM circuits WHERE name = ANY(%(names)s) RETURNING name, opened_at IS NOT NULL AS was_open, cause;
@@ -435,7 +449,9 @@ SELECT object_key, sha256, size_bytes FROM objects WHERE job_id = %(job_id)s AND
 ORDER BY object_key LIMIT %(limit)s;
 
 -- known_objects: which of these keys of a job are named.
-SELECT object_key FROM objects WHERE job_id = %(job_id)s AND object_key = ANY(%(object_keys)s);
+SELECT object_key FROM objects WHERE job_id = %(job_id)s AND object_key = ANY(%(object_keys)s)
+UNION SELECT object_key FROM results WHERE object_key = ANY(%(object_keys)s)
+UNION SELECT result FROM blocks WHERE job_id = %(job_id)s AND result = ANY(%(object_keys)s);
 
 -- current_results: results objects that blocks of a job point at, with the number of blocks.
 SELECT result, count(*) FROM blocks WHERE job_id = %(job_id)s AND result IS NOT NULL GROUP BY 1 ORDER BY 1;
@@ -514,14 +530,19 @@ SELECT block_id FROM blocks WHERE job_id = %(job_id)s AND state = 'ERROR' ORDER 
 UPDATE jobs SET state = 'ERROR', reason = %(reason)s, stopped_by = %(gate)s, finished_at = now()
 WHERE job_id = %(job_id)s AND state = 'RUNNING' RETURNING job_id;
 
--- decide: what a person decided about a gate that stopped a job.
-INSERT INTO decisions (job_id, gate, decision, decided_by) VALUES (%(job_id)s, %(gate)s, %(decision)s, %(by)s);
+-- decide: what a person decided about a gate that stopped a job, and which question that answers.
+INSERT INTO decisions (job_id, gate, decision, decided_by, question) VALUES (%(job_id)s, %(gate)s, %(decision)s, %(by)s, %(question)s);
+
+-- answer: what was decided on a question.
+SELECT decision FROM decisions WHERE job_id = %(job_id)s AND question = %(question)s ORDER BY at DESC LIMIT 1;
 
 -- settle_stop: the job waits for no decision any more.
 UPDATE jobs SET stopped_by = NULL WHERE job_id = %(job_id)s RETURNING job_id;
 
--- decision: the last decision about a gate of a job.
-SELECT decision, decided_by FROM decisions WHERE job_id = %(job_id)s AND gate = %(gate)s ORDER BY at DESC LIMIT 1;
+-- use_acceptance: who has accepted what a gate finds in a job; holds for one run.
+UPDATE decisions SET used_by = %(run_id)s
+WHERE job_id = %(job_id)s AND gate = %(gate)s AND decision = 'accept' AND coalesce(used_by = %(run_id)s, true)
+RETURNING decided_by;
 
 -- retry_judged: blocks that a gate is about to refuse get a better profile instead.
 UPDATE blocks SET state = 'PENDING', attempt = 0, profile = %(profile)s, not_before = NULL, updated_at = now(),
@@ -581,33 +602,38 @@ FROM (
 WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id
 RETURNING blocks.job_id, blocks.block_id;
 
--- free_stages_of: stages that lost instances held are free at once.
-UPDATE stage_leases SET lease_until = now() WHERE holder = ANY(%(instances)s) AND lease_until > now() RETURNING job_id, stage;
-
 -- instances: processes that were seen alive, the newest first.
 SELECT * FROM instances ORDER BY lost_at IS NOT NULL, kind, instance_id LIMIT 500;
 
--- note_throughput: what the minute before this one brought; a second time changes nothing.
-INSERT INTO throughput (minute, blocks, characters, waiting)
-SELECT date_trunc('minute', now()) - interval '1 minute', count(*), coalesce(sum(k.characters), 0),
-       (SELECT count(*) FROM blocks w JOIN jobs j USING (job_id)
-        WHERE w.state IN ('PENDING', 'CLAIMED', 'PROCESSING') AND w.batch IS NOT NULL AND j.state = 'RUNNING')
-FROM jobs r JOIN blocks k USING (job_id)
-WHERE (r.state = 'RUNNING' OR r.finished_at > now() - interval '5 minutes') AND k.validating_at >= date_trunc('minute', now()) - interval '1 minute'
-  AND k.validating_at < date_trunc('minute', now())
-ON CONFLICT DO NOTHING;
+-- count_throughput: what a batch brought, on the account of this minute. The last statement of its transaction.
+INSERT INTO throughput AS t (minute, blocks, characters) VALUES (date_trunc('minute', now()), %(blocks)s, %(characters)s)
+ON CONFLICT (minute) DO UPDATE SET blocks = t.blocks + excluded.blocks, characters = t.characters + excluded.characters;
+
+-- close_minutes: minutes of which nothing was counted were empty; whether work waits is noted with the last one.
+INSERT INTO throughput AS t (minute, waiting)
+SELECT m, EXISTS (
+    SELECT FROM blocks k JOIN jobs j USING (job_id)
+    WHERE k.state IN ('PENDING', 'CLAIMED', 'PROCESSING') AND k.batch IS NOT NULL AND j.state = 'RUNNING'
+) FROM generate_series(
+    greatest((SELECT max(minute) FROM throughput WHERE waiting IS NOT NULL), now() - interval '1 hour'),
+    date_trunc('minute', now()) - interval '1 minute', '1 minute'
+) AS m
+ON CONFLICT (minute) DO UPDATE SET waiting = excluded.waiting WHERE t.waiting IS NULL;
 
 -- throughput: the last minutes, the newest first.
-SELECT minute, blocks, characters, waiting FROM throughput ORDER BY minute DESC LIMIT %(limit)s;
+SELECT minute, blocks, characters, waiting FROM throughput WHERE waiting IS NOT NULL ORDER BY minute DESC LIMIT %(limit)s;
 
 -- forget_throughput: minutes of long ago.
 DELETE FROM throughput WHERE minute < now() - interval '30 days';
 
--- ledger_identity: which ledger this is, and how far its tokens have come.
-SELECT i.ledger_id, i.generation, (SELECT last_value FROM fencing_tokens) AS token FROM ledger_identity i;
+-- ledger_identity: which ledger this is, how far its tokens have come, and whether the store has a mark of it.
+SELECT i.ledger_id, i.generation, (SELECT last_value FROM fencing_tokens) AS token, i.marked FROM ledger_identity i;
+
+-- mark_ledger: the store has a mark of this ledger.
+UPDATE ledger_identity SET marked = true WHERE NOT marked;
 
 -- renew_ledger: a new generation, whose tokens begin above these.
-UPDATE ledger_identity SET ledger_id = %(ledger_id)s, generation = %(generation)s
+UPDATE ledger_identity SET ledger_id = %(ledger_id)s, generation = %(generation)s, marked = false
 RETURNING setval('fencing_tokens', greatest(%(token)s, (SELECT last_value FROM fencing_tokens)) + 1000);
 
 -- running_jobs: jobs that have not ended.
@@ -619,3 +645,16 @@ ON CONFLICT (name) DO UPDATE SET at = now() WHERE upkeep.at < now() - make_inter
 
 -- place_of_batch: where the source of a batch lies.
 SELECT part, row_group FROM batches WHERE job_id = %(job_id)s AND batch = %(batch)s;
+
+-- settle_letters: letters of a job whose blocks are all tried again.
+UPDATE dead_letters SET decision = 'retry', decided_by = 'a new run', decided_at = now()
+WHERE job_id = %(job_id)s AND entity = 'block' AND decision IS NULL;
+
+-- idle_jobs: running jobs on which nobody has worked for so long: no stage, no worker, no history.
+SELECT j.job_id FROM jobs j
+WHERE j.state = 'RUNNING' AND coalesce(j.started_at, j.created_at) < now() - make_interval(secs => %(seconds)s)
+  AND NOT EXISTS (SELECT FROM stage_leases s WHERE s.job_id = j.job_id AND s.lease_until > now() - make_interval(secs => %(seconds)s))
+  AND NOT EXISTS (SELECT FROM blocks k WHERE k.job_id = j.job_id AND k.updated_at > now() - make_interval(secs => %(seconds)s)
+                  AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING'))
+  AND NOT EXISTS (SELECT FROM history h WHERE h.job_id = j.job_id AND h.entity_id = j.job_id::text
+                  AND h.at > now() - make_interval(secs => %(seconds)s));

@@ -21,6 +21,7 @@ from tradu.store import Store
 
 MARK_KEY = "ledger/mark.json"
 WATCH_SECONDS = 5.0
+SAY_AGAIN_SECONDS = 3_600.0
 _watched: dict[tuple[str, str], float] = {}
 _lock = threading.Lock()
 
@@ -38,22 +39,32 @@ class Mark:
 def now(ledger: Ledger) -> Mark:
     """Where the ledger is."""
     with ledger.transaction() as tx:
-        ((ledger_id, generation, token),) = tx.tuples("ledger_identity")
+        ((ledger_id, generation, token, _),) = tx.tuples("ledger_identity")
     return Mark(str(ledger_id), generation, token, datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def known(store: Store) -> Mark | None:
+def is_marked(store: Store) -> bool:
+    """Whether the store itself is there, and not the empty folder that it was mounted on."""
+    try:
+        return store.exists(MARK_KEY)
+    except OSError:
+        return False
+
+
+def known(ledger: Ledger, store: Store) -> Mark | None:
     """The mark in the store; None where there is none yet.
 
     Raises:
-        StoreError: the store can't be reached.
+        StoreError: the store can't be reached, or has lost its mark.
     """
     try:
         return Mark(**json.loads(store.get(MARK_KEY)))
     except FileNotFoundError:
-        if store.is_there():
+        with ledger.transaction() as tx:
+            ((*_, marked),) = tx.tuples("ledger_identity")
+        if store.is_there() and not marked:
             return None
-        raise StoreError(f"the store is away: {store.uri}") from None
+        raise StoreError(f"the store is away, or not the one this ledger has worked with: {store.uri}") from None
     except OSError as error:
         raise StoreError(f"the store can't be read: {error}") from error
 
@@ -76,15 +87,26 @@ def check(ledger: Ledger, store: Store) -> None:
         LedgerRewoundError: it is older, or another one.
         StoreError: the store can't be reached.
     """
-    here, mark = now(ledger), known(store)
+    mark = known(ledger, store)  # before the ledger, which goes on meanwhile
+    here = now(ledger)
     if problem := difference(here, mark):
         with ledger.transaction() as tx:
-            report(tx, IncidentKind.LEDGER_REWOUND, problem, entity="ledger", entity_id=here.ledger_id)
+            report(
+                tx,
+                IncidentKind.LEDGER_REWOUND,
+                problem,
+                entity="ledger",
+                entity_id=here.ledger_id,
+                once_seconds=SAY_AGAIN_SECONDS,
+            )
         raise LedgerRewoundError(
             f"{problem}: nothing is claimed or delivered. Restore the right one, or `tradu ledger accept` this one"
         )
     if mark is None or here.token > mark.token:
         _write(store, here)
+    if mark is None:
+        with ledger.transaction() as tx:
+            tx.run("mark_ledger")
 
 
 def _write(store: Store, mark: Mark) -> None:
@@ -111,8 +133,18 @@ def watch(ledger: Ledger, store: Store) -> None:
 
 
 def accept(ledger: Ledger, store: Store, by: str) -> Mark:
-    """Go on with this ledger: as a new generation, with tokens above all that the store has seen."""
-    here, mark = now(ledger), known(store)
+    """Go on with this ledger and this store: as a new generation, with tokens above all that the store has seen.
+
+    Raises:
+        StoreError: the store can't be reached.
+    """
+    try:
+        mark = known(ledger, store)
+    except StoreError:
+        if not store.is_there():
+            raise
+        mark = None
+    here = now(ledger)
     reason = difference(here, mark) or "the ledger was not behind the store"
     with ledger.transaction() as tx:
         tx.run(
@@ -124,4 +156,6 @@ def accept(ledger: Ledger, store: Store, by: str) -> Mark:
         report(tx, IncidentKind.LEDGER_RENEWED, f"accepted by {by}: {reason}", entity="ledger")
     renewed = now(ledger)
     _write(store, renewed)
+    with ledger.transaction() as tx:
+        tx.run("mark_ledger")
     return renewed

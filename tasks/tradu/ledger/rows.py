@@ -292,4 +292,5 @@ class Minute:
     minute: datetime
     blocks: int
     characters: int
-    waiting: int
+    waiting: bool
+    """Whether work waited at its end."""

@@ -231,23 +231,15 @@ def provision(server: PostgresServer) -> None:
         for name, limit in DATABASES.items():
             if name not in known:
                 _provision_one(connection, name, limit, secret(server.home, f"postgres-{name}"))
-    _provision_archive_role(server)
+        _provision_archive_role(connection, secret(server.home, f"postgres-{ARCHIVE_ROLE}"))
 
 
-def _provision_archive_role(server: PostgresServer) -> None:
-    """The one role that may delete history. Nobody is a member: archival and erasure sign in as it."""
-    password = secret(server.home, f"postgres-{ARCHIVE_ROLE}")
-    with psycopg.connect(
-        server.dsn("tradu", SUPERUSER, secret(server.home, f"postgres-{SUPERUSER}")), autocommit=True
-    ) as c:
-        role = sql.Identifier(ARCHIVE_ROLE)
-        if c.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ARCHIVE_ROLE,)).fetchone() is None:
-            c.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT 5").format(role, password))
-        c.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier("tradu"), role))
-        c.execute(sql.SQL("GRANT USAGE ON SCHEMA public TO {}").format(role))
-        grant = "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA public GRANT SELECT, DELETE ON TABLES TO {}"
-        c.execute(sql.SQL(grant).format(sql.Identifier("tradu"), role))
-        c.execute(sql.SQL("GRANT SELECT, DELETE ON ALL TABLES IN SCHEMA public TO {}").format(role))
+def _provision_archive_role(connection: psycopg.Connection, password: str) -> None:
+    """The one role that may delete history. Nobody is a member of it: archival and erasure sign in as it."""
+    role = sql.Identifier(ARCHIVE_ROLE)
+    if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ARCHIVE_ROLE,)).fetchone() is None:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT 5").format(role, password))
+    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier("tradu"), role))
 
 
 def _provision_one(connection: psycopg.Connection, name: str, limit: int, password: str) -> None:

@@ -15,20 +15,27 @@ class AttentionError(TransientError):
 
 
 def look() -> dict[str, int]:
-    """One round of all watchdogs: what was found and done, by kind.
+    """One round of the watchdogs of instances, blocks and pipeline: what was found and done, by kind.
 
     Raises:
         LedgerRewoundError: the ledger is older than the store.
+        StoreError: the store is away.
     """
     settings, ledger = get_settings(), get_ledger("watchdog")
-    store = Store(settings.store)
-    rewind.check(ledger, store)
     found = instances.look(ledger, settings) | blocks.look(ledger, settings) | pipeline.look(ledger)
-    return found | orphans.look_when_due(ledger, store, settings)
+    rewind.check(ledger, Store(settings.store))  # last: the others need no store
+    return found
+
+
+def sweep() -> dict[str, int]:
+    """One round of the watchdog of objects: what was found and removed."""
+    settings, ledger = get_settings(), get_ledger("watchdog")
+    rewind.check(ledger, Store(settings.store))
+    return orphans.look(ledger, Store(settings.store), settings)
 
 
 def tell() -> None:
-    """Say what needs a person now.
+    """Say what needs a person, each thing once in half an hour.
 
     Raises:
         AttentionError: something does; the message says what.

@@ -15,9 +15,8 @@ def look(ledger: Ledger, settings: Settings) -> dict[str, int]:
         lost = tx.tuples("lose_instances", silent_seconds=LEASES_OF_SILENCE * settings.lease_seconds)
         names = [name for name, *_ in lost]
         freed = tx.tuples("free_leases_of", instances=names) if names else []
-        stages = tx.tuples("free_stages_of", instances=names) if names else []
         for name, _, seen_at in lost:
             said = f"not seen since {seen_at:%Y-%m-%d %H:%M:%S} UTC"
             report(tx, IncidentKind.INSTANCE_LOST, said, entity="instance", entity_id=name)
         tx.run("forget_instances")
-    return {"instances_lost": len(lost), "leases_freed": len(freed) + len(stages)}
+    return {"instances_lost": len(lost), "leases_freed": len(freed)}

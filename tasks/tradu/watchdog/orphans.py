@@ -17,16 +17,8 @@ from tradu.ledger.incidents import IncidentKind, report
 from tradu.settings import Settings
 from tradu.store import Store
 
-EVERY_SECONDS = 3_600
+SAY_AGAIN_SECONDS = 86_400
 PAGE = 1_000
-
-
-def look_when_due(ledger: Ledger, store: Store, settings: Settings) -> dict[str, int]:
-    """`look`, once an hour, whoever asks; nothing at other times."""
-    with ledger.transaction() as tx:
-        if not tx.tuples("take_upkeep", name="orphans", seconds=EVERY_SECONDS):
-            return {}
-    return look(ledger, store, settings)
 
 
 def look(ledger: Ledger, store: Store, settings: Settings) -> dict[str, int]:
@@ -36,10 +28,25 @@ def look(ledger: Ledger, store: Store, settings: Settings) -> dict[str, int]:
     with ledger.transaction() as tx:
         for prefix, keys in sorted(orphans.items()):
             said = f"{len(keys)} objects below {prefix}/ are named by no row, for example {keys[0]}"
-            report(tx, IncidentKind.OBJECT_ORPHANED, said, entity="object", entity_id=keys[0])
+            report(
+                tx,
+                IncidentKind.OBJECT_ORPHANED,
+                said,
+                entity="object",
+                entity_id=keys[0],
+                once_seconds=SAY_AGAIN_SECONDS,
+            )
         for job_id, keys in sorted(missing.items()):
             said = f"{len(keys)} objects are missing: `tradu verify {job_id}` lists them"
-            report(tx, IncidentKind.OBJECT_MISSING, said, job_id=job_id, entity="object", entity_id=keys[0])
+            report(
+                tx,
+                IncidentKind.OBJECT_MISSING,
+                said,
+                job_id=job_id,
+                entity="object",
+                entity_id=keys[0],
+                once_seconds=SAY_AGAIN_SECONDS,
+            )
     return {
         "orphans": sum(map(len, orphans.values())),
         "removed": removed,

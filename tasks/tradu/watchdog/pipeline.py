@@ -15,6 +15,9 @@ RECENT_MINUTES = 5
 HISTORY_MINUTES = 240
 LEAST_HISTORY = 15
 """Fewer busy minutes are no history to compare with."""
+IDLE_SECONDS = 900.0
+"""A running job on which nobody has worked for so long has lost its run."""
+SAY_AGAIN_SECONDS = 1_800.0
 SLOW_SHARE = 0.25
 """Slow: less than this share of the median of busy minutes."""
 
@@ -22,12 +25,13 @@ SLOW_SHARE = 0.25
 def look(ledger: Ledger) -> dict[str, int]:
     """Write down what the last minute brought, and whether that is too little; counts."""
     with ledger.transaction() as tx:
-        tx.run("note_throughput")
+        tx.run("close_minutes")
+        tx.run("forget_circuits")
         minutes = tx.rows("throughput", Minute, limit=HISTORY_MINUTES)
         found = judge(minutes)
         if found:
             kind, said = found
-            report(tx, kind, said)
+            report(tx, kind, said, once_seconds=SAY_AGAIN_SECONDS)
         tx.run("forget_throughput")
     return {"slow": int(found is not None)}
 
@@ -35,16 +39,16 @@ def look(ledger: Ledger) -> dict[str, int]:
 def judge(minutes: Sequence[Minute]) -> tuple[IncidentKind, str] | None:
     """What is wrong with the throughput of the last minutes (the newest first); None: nothing.
 
-    A minute is busy when blocks waited at its end. Only minutes that were busy throughout are compared: a line with
+    A minute is busy when work waited at its end. Only minutes that were busy throughout are compared: a line with
     nothing to do is not slow.
     """
     recent, before = minutes[:RECENT_MINUTES], minutes[RECENT_MINUTES:]
-    if len(recent) < RECENT_MINUTES or any(m.waiting == 0 for m in recent):
+    if len(recent) < RECENT_MINUTES or not all(m.waiting for m in recent):
         return None
     done = sum(m.characters for m in recent)
     if done == 0:
-        return IncidentKind.STANDSTILL, f"{recent[0].waiting} blocks wait and none was done in {RECENT_MINUTES} minutes"
-    busy = [m.characters for m in before if m.waiting > 0]
+        return IncidentKind.STANDSTILL, f"work waits, and no block was done in {RECENT_MINUTES} minutes"
+    busy = [m.characters for m in before if m.waiting]
     if len(busy) < LEAST_HISTORY:
         return None
     usual, rate = median(busy), done / RECENT_MINUTES
@@ -54,13 +58,17 @@ def judge(minutes: Sequence[Minute]) -> tuple[IncidentKind, str] | None:
 
 
 def alerts(ledger: Ledger, settings: Settings) -> list[str]:
-    """What a person must know now, a line each."""
+    """What a person must know now, a line each; the same thing again only after half an hour."""
     with ledger.transaction() as tx:
         found = judge(tx.rows("throughput", Minute, limit=HISTORY_MINUTES))
-        circuits = tx.rows("open_circuits", Circuit)
-    said = [found[1]] if found else []
-    return said + [
-        f"circuit {c.name} is open since {c.opened_at:%H:%M:%S} UTC: {c.cause}"
-        for c in circuits
-        if c.openings > 1 or settings.circuit_failures == 1
-    ]
+        said = {found[0].value: found[1]} if found else {}
+        for c in tx.rows("open_circuits", Circuit):
+            if c.openings > 1 or settings.circuit_failures == 1:
+                said[c.name] = f"circuit {c.name} is open since {c.opened_at:%H:%M:%S} UTC: {c.cause}"
+        for (job_id,) in tx.tuples("idle_jobs", seconds=IDLE_SECONDS):
+            said[str(job_id)] = f"nobody works on job {job_id}: tradu resume {job_id}"
+        return [
+            line
+            for name, line in said.items()
+            if tx.tuples("take_upkeep", name=f"tell {name}", seconds=SAY_AGAIN_SECONDS)
+        ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tradu.ledger import circuits
-from tradu.ledger.circuits import Circuit, Limits
+from tradu.ledger.circuits import Limits
 from tradu.ledger.connection import Ledger
 from tradu.ledger.migrate import migrate
 from tradu.ledger.rows import Incident
@@ -25,7 +25,7 @@ def ledger(empty_database: str) -> Iterator[Ledger]:
     ledger.close()
 
 
-def fail(ledger: Ledger, cause: str = "engine died after 12 texts", times: int = 1) -> list[bool]:
+def fail(ledger: Ledger, cause: str = "engine died after 12 texts", times: int = 1) -> list[int]:
     opened = []
     for _ in range(times):
         with ledger.transaction() as tx:
@@ -33,47 +33,53 @@ def fail(ledger: Ledger, cause: str = "engine died after 12 texts", times: int =
     return opened
 
 
-def shut(ledger: Ledger) -> set[str]:
+def is_due(ledger: Ledger) -> bool | None:
+    """Whether the circuit is due for a trial; None: it is closed."""
     with ledger.transaction() as tx:
-        return circuits.shut(tx, {NAME, circuits.STORE}, LIMITS)
+        found = circuits.opened(tx)
+    return found[0].due if found else None
+
+
+def take(ledger: Ledger) -> bool:
+    with ledger.transaction() as tx:
+        return circuits.take_trial(tx, NAME, LIMITS)
 
 
 def test_failures_of_one_cause_in_a_row_open_it(ledger: Ledger) -> None:
-    assert fail(ledger, times=2) == [False, False]
-    assert shut(ledger) == set()
-    assert fail(ledger, "engine died after 7 texts") == [True], "numbers make no other cause"
-    assert shut(ledger) == {NAME}
+    assert fail(ledger, times=2) == [0, 0]
+    assert is_due(ledger) is None
+    assert fail(ledger, "engine died after 7 texts") == [1], "numbers make no other cause"
+    assert is_due(ledger) is False
 
 
 def test_another_cause_counts_anew(ledger: Ledger) -> None:
     fail(ledger, times=2)
-    assert fail(ledger, "output is empty", times=2) == [False, False]
-    assert fail(ledger, "output is empty") == [True]
+    assert fail(ledger, "output is empty", times=2) == [0, 0]
+    assert fail(ledger, "output is empty") == [1]
 
 
 def test_a_success_forgets_the_failures(ledger: Ledger) -> None:
     fail(ledger, times=2)
     with ledger.transaction() as tx:
         circuits.well(tx, [NAME])
-    assert fail(ledger, times=2) == [False, False]
+    assert fail(ledger, times=2) == [0, 0]
 
 
 def test_one_trial_at_a_time_closes_it_or_leaves_it_open_for_longer(ledger: Ledger) -> None:
     fail(ledger, times=3)
+    assert not take(ledger), "it is not due yet"
     time.sleep(0.25)
-    assert shut(ledger) == set(), "the first to ask takes the trial"
-    assert shut(ledger) == {NAME}, "the second does not"
-    fail(ledger)
-    with ledger.transaction() as tx:
-        (circuit,) = tx.rows("open_circuits", Circuit)
-    assert circuit.openings == 2
+    assert is_due(ledger)
+    assert take(ledger)
+    assert not take(ledger), "somebody else has it"
+    assert fail(ledger, times=20) == [2] * 20, "what fails meanwhile counts as no trial"
     time.sleep(0.25)
-    assert shut(ledger) == {NAME}, "it waits for twice as long now"
+    assert not take(ledger), "it waits for twice as long now"
     time.sleep(0.25)
-    assert shut(ledger) == set()
+    assert take(ledger)
     with ledger.transaction() as tx:
         circuits.well(tx, [NAME])
-    assert shut(ledger) == set()
+    assert is_due(ledger) is None
     with ledger.transaction() as tx:
         kinds = [i.kind for i in tx.rows("incidents", Incident, job_id=None, limit=10)]
     assert kinds == ["circuit_closed", "circuit_opened"]
