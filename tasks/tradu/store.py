@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from tradu.errors import DamagedError, RequestError
+from tradu.layout import INCOMING
 
 CHUNK_BYTES = 1 << 20
 
@@ -193,10 +194,10 @@ class Store:
                 raise
             stream.close()
             return
-        target = Path(path)
-        self._make_folder(target.parent)
-        # a fixed-length name of its own: the object's may already be as long as the filesystem allows
-        temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
+        # not beside the object: who is killed while writing leaves nothing in a tree that people get
+        target, temporary = Path(path), Path(self.path(f"{INCOMING}{uuid.uuid4().hex}.tmp"))
+        for folder in (target.parent, temporary.parent):
+            self._make_folder(folder)
         try:
             with temporary.open("wb") as local:
                 yield Writing(key, local)

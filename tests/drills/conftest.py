@@ -67,15 +67,6 @@ def drilled(
 
 
 @pytest.fixture(scope="session")
-def measured(seed: int) -> Iterator[list[Measured]]:
-    """What the drills measured; written at the end, and after each of them."""
-    found: list[Measured] = []
-    yield found
-    if found:
-        print(f"\nresults: {record.write(seed, found)}")
-
-
-@pytest.fixture(scope="session")
 def long_run(drilled: Stack) -> Undisturbed:
     return undisturbed(drilled, LONG, "undisturbed long")
 
@@ -86,7 +77,7 @@ def many_run(drilled: Stack) -> Undisturbed:
 
 
 @pytest.fixture
-def begin(seed: int, measured: list[Measured]) -> Iterator[Begin]:
+def begin(seed: int) -> Iterator[Begin]:
     """Starts the job of a drill; what was measured is written, however it ends."""
     begun: list[Drill] = []
 
@@ -97,9 +88,12 @@ def begin(seed: int, measured: list[Measured]) -> Iterator[Begin]:
         return drill
 
     yield start
+    own: dict[str, Measured] = {}
     for drill in begun:
         drill.close()
         if drill.measured is not None:
-            measured.append(drill.measured)
-            record.write(seed, [drill.measured])
-            print(f"\n{drill.measured}")
+            known = own.get(drill.name)
+            own[drill.name] = known.add(drill.measured) if known else drill.measured
+    for one in own.values():
+        record.write(seed, [one])
+        print(f"\n{one}")

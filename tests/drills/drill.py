@@ -18,6 +18,17 @@ from tradu.cli.watch import DAG
 from tradu.stack import lifecycle
 from tradu.stack.layout import Layout
 
+STAGES = (
+    "ingest",
+    "gate_documents",
+    "partition",
+    "gate_blocks",
+    "infer",
+    "gate_translations",
+    "assemble",
+    "gate_output",
+    "publish",
+)
 LOWEST_SHARE, HIGHEST_SHARE = 0.2, 0.8
 JOB_SECONDS = 600.0
 """A job that is not done after this is lost: undisturbed it takes about a minute."""
@@ -46,6 +57,8 @@ class Drill:
         self.random = Random(f"{seed} {name}")
         self.documents = documents
         self.measured: Measured | None = None
+        self.attempts: dict[str, int] = {}
+        """Attempts at tasks that were harmed."""
         self._harms: list[datetime] = []
         self._shares: list[float] = []
         self._begun = datetime.now(UTC)
@@ -55,7 +68,7 @@ class Drill:
         """Start the job on a stack that remembers no translation, so that everything is really translated."""
         self.ledger.rows("TRUNCATE results, known_segments")
         key = f"{self.name} {time.time_ns()}"
-        folder = self.stack.put(self.documents, "documents/drill")
+        folder = self.stack.put(self.documents, f"documents/drill-of-{len(self.documents)}")
         conf = {"documents": [folder.as_uri()], "targets": ["pt"], "source": "en", "idempotency_key": key}
         self._begun = datetime.now(UTC)
         self.run_id = self.stack.api.trigger(DAG, conf)
@@ -74,13 +87,38 @@ class Drill:
         assert LOWEST_SHARE <= share <= HIGHEST_SHARE, f"{share:.0%} are done: the moment was missed"
         return share
 
-    def reach_stage(self, stage: str) -> None:
-        """Wait until a stage is being worked on, and so can be caught in the act."""
-        if stage == "infer":
-            look: Callable[[], object] = lambda: self.ledger.rows(eyes.CLAIMED, job=self.job)  # noqa: E731
-        else:
-            look = lambda: self.ledger.rows(eyes.UNDER_LEASE, job=self.job, stage=stage)  # noqa: E731
+    def catch(self, stage: str, aim: Callable[[str], int | None]) -> tuple[int, int] | None:
+        """Wait until a stage is being worked on and there is something to aim at: that, and the token of the stage's
+        lease. None where the stage was over before.
+        """
+
+        later = list(STAGES[STAGES.index(stage) + 1 :])
+        found: list[tuple[int, int]] = []
+
+        def look() -> bool:
+            if self.ledger.rows(eyes.AFTER_STAGE, job=self.job, later=later):
+                return True
+            target = aim(stage)
+            token = self._token(stage) if target else None
+            if target and token:
+                found.append((target, token))
+            return bool(found)
+
         soon(f"{stage} to be worked on", look, JOB_SECONDS)
+        return found[0] if found else None
+
+    def _token(self, stage: str) -> int | None:
+        if stage == "infer":
+            return 1 if self.ledger.rows(eyes.CLAIMED, job=self.job) else None
+        token: int | None = self.ledger.value(eyes.UNDER_LEASE, job=self.job, stage=stage)
+        return token
+
+    def in_the_act(self, stage: str, token: int, moment: datetime) -> bool:
+        """Whether the stage was still being worked on at that moment."""
+        if stage == "infer":
+            return self.share() < 1
+        held = self.ledger.rows(eyes.LEASE, job=self.job, stage=stage)
+        return bool(held) and held[0][0] == token and held[0][1] > moment
 
     def task(self, task: str, index: int = -1) -> tuple[str | None, int, int | None]:
         """State, attempt and process of a task instance of the run."""
@@ -101,9 +139,9 @@ class Drill:
         """Blocks of the job that a worker holds."""
         return [str(b) for (b,) in self.ledger.rows(eyes.HELD_BY, job=self.job, holder=holder)]
 
-    def harmed(self) -> None:
-        """The harm has just been done."""
-        self._harms.append(datetime.now(UTC))
+    def harmed(self, moment: datetime | None = None) -> None:
+        """The harm has been done, just now or at that moment."""
+        self._harms.append(moment or datetime.now(UTC))
         self._shares.append(round(self.share(), 3))
 
     def finish(self, what: str, reference: Undisturbed) -> Measured:
@@ -133,9 +171,10 @@ class Drill:
         measured.until_done = round((finished - self._harms[0]).total_seconds(), 2)
         seen = [self._harms[0], *(at for (at,) in self.ledger.rows(eyes.STEPS, job=self.job, since=self._harms[0]))]
         for moment in self._harms:
-            following = next(at for at in [*seen, finished] if at > moment)
+            following = next((at for at in [*seen, finished] if at > moment), moment)
             measured.until_progress.append(round((following - moment).total_seconds(), 2))
-        measured.silence = round(max((after - before).total_seconds() for before, after in pairwise(seen)), 2)
+        pauses = [(after - before).total_seconds() for before, after in pairwise(seen)]
+        measured.silence = round(max(pauses, default=0.0), 2)
         again = "SELECT count(*) FROM blocks WHERE job_id = %(job)s AND attempt > 1"
         measured.blocks_tried_again = self.ledger.value(again, job=self.job)
 
@@ -148,6 +187,7 @@ class Drill:
             way = ["REGISTERED", "PARTITIONED", "TRANSLATING", "ASSEMBLING", "COMPLETED"]
             assert self._way("document", document) == way
         assert self.ledger.rows("SELECT reason FROM dead_letters WHERE job_id = %(job)s", job=self.job) == []
+        assert self.ledger.rows(eyes.ILLEGAL, job=self.job) == [], "a transition was refused"
         assert self.output() == reference.output, "the output is not that of an undisturbed run"
 
     def _way(self, entity: str, name: str) -> list[str]:

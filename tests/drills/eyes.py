@@ -76,6 +76,11 @@ SELECT count(*) FILTER (WHERE state IN ('VALIDATING', 'COMPLETED')) / greatest(1
 FROM blocks WHERE job_id = %(job)s
 """
 UNDER_LEASE = "SELECT token FROM stage_leases WHERE job_id = %(job)s AND stage = %(stage)s AND lease_until > now()"
+LEASE = "SELECT token, lease_until FROM stage_leases WHERE job_id = %(job)s AND stage = %(stage)s"
+AFTER_STAGE = """
+SELECT 1 FROM stage_leases WHERE job_id = %(job)s AND stage = ANY(%(later)s)
+UNION ALL SELECT 1 FROM jobs WHERE job_id = %(job)s AND finished_at IS NOT NULL
+"""
 CLAIMED = "SELECT block_id FROM blocks WHERE job_id = %(job)s AND state = 'CLAIMED' AND lease_until > now() LIMIT 1"
 HELD_BY = """
 SELECT block_id FROM blocks
@@ -89,6 +94,11 @@ WHERE k.job_id = %(job)s
 GROUP BY 1, 2
 HAVING k.state <> 'COMPLETED' OR count(*) FILTER (WHERE h.to_state = 'VALIDATING') <> 1
     OR count(*) FILTER (WHERE h.to_state = 'COMPLETED') <> 1
+"""
+ILLEGAL = "SELECT reason FROM incidents WHERE job_id = %(job)s AND kind = 'illegal_transition'"
+GIVEN_BACK = """
+SELECT DISTINCT reason FROM history
+WHERE job_id = %(job)s AND entity = 'block' AND from_state <> '' AND to_state = 'PENDING' AND reason IS NOT NULL
 """
 STEPS = """
 SELECT DISTINCT at FROM history

@@ -19,13 +19,16 @@ GONE_SECONDS = 20.0
 BACK_SECONDS = 120.0
 
 
+def running(layout: Layout, service: str) -> int | None:
+    """The process of a service; None while the supervisor does not run it."""
+    pid = next((s.pid for s in Supervisor(layout).states() if s.name == service and s.state == RUNNING), None)
+    # the supervisor takes a moment to see that a process has ended
+    return pid if pid and psutil.pid_exists(pid) and _lives(psutil.Process(pid)) else None
+
+
 def pid_of(layout: Layout, service: str) -> int:
     """The process of a service, as soon as the supervisor runs it."""
-
-    def look() -> int | None:
-        return next((s.pid for s in Supervisor(layout).states() if s.name == service and s.state == RUNNING), None)
-
-    return soon(f"{service} to run", look, BACK_SECONDS)
+    return soon(f"{service} to run", lambda: running(layout, service), BACK_SECONDS)
 
 
 def kill(layout: Layout, pid: int) -> None:

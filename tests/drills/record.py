@@ -34,6 +34,17 @@ class Measured:
     blocks_tried_again: int = 0
     passed: bool = False
 
+    def add(self, other: Measured) -> Measured:
+        """The same drill in a further job: the worst of both."""
+        self.shares += other.shares
+        self.until_progress += other.until_progress
+        self.silence = max(self.silence, other.silence)
+        self.until_done = max(self.until_done, other.until_done)
+        self.total = max(self.total, other.total)
+        self.blocks_tried_again += other.blocks_tried_again
+        self.passed = self.passed and other.passed
+        return self
+
     @property
     def late(self) -> float:
         """What the harm cost."""

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from drills import harm
-from drills.drill import Begin, Undisturbed
+from drills.drill import STAGES, Begin, Drill, Undisturbed
+from drills.eyes import GIVEN_BACK
 from drills.prose import LONG, MANY
-from drills.test_stages import STAGES, in_every_stage
+from drills.test_stages import in_every_stage
 from fixtures.stack import Stack
 
 AWAY_SECONDS = 20.0
@@ -35,21 +36,23 @@ def test_the_store_goes_away(drilled: Stack, long_run: Undisturbed, begin: Begin
     measured = drill.finish(f"store away for {AWAY_SECONDS:.0f} s", long_run)
     assert measured.silence > AWAY_SECONDS / 2, "the store was away and nobody noticed"
     assert drill.ledger.value(SPENT, job=drill.job) == 0
+    assert drill.ledger.rows(GIVEN_BACK, job=drill.job), "the history does not say why"
 
 
 def test_the_store_goes_away_in_every_stage(drilled: Stack, many_run: Undisturbed, begin: Begin) -> None:
-    drill = begin(drilled, "store away in every stage", MANY)
     store = Path(drilled.line.store.root)
 
-    def strike(_: str) -> None:
+    def strike(_drill: Drill, _target: int) -> None:
         hidden = store.with_name("away")
         store.rename(hidden)
         time.sleep(SHORTLY_SECONDS)  # how long it is away
         assert not store.exists(), "somebody made an empty store where the real one was"
         hidden.rename(store)
 
-    in_every_stage(drill, strike)
-    drill.finish(f"store away for {SHORTLY_SECONDS:.0f} s in each of {len(STAGES)} stages", many_run)
+    def prove(drill: Drill, _hit: list[str]) -> None:
+        drill.finish(f"store away for {SHORTLY_SECONDS:.0f} s in each of {len(STAGES)} stages", many_run)
+
+    in_every_stage(lambda: begin(drilled, "store away in every stage", MANY), lambda *_: 1, strike, prove)
 
 
 def test_the_disk_is_full(drilled: Stack, long_run: Undisturbed, begin: Begin, volume: tuple[Path, bool]) -> None:
@@ -68,3 +71,4 @@ def test_the_disk_is_full(drilled: Stack, long_run: Undisturbed, begin: Begin, v
     measured = drill.finish(f"disk full for {AWAY_SECONDS:.0f} s", long_run)
     assert measured.silence > AWAY_SECONDS / 2, "the disk was full and nobody noticed"
     assert drill.ledger.value(SPENT, job=drill.job) == 0
+    assert drill.ledger.rows(GIVEN_BACK, job=drill.job), "the history does not say why"

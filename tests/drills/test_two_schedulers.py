@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from drills import harm
-from drills.drill import Begin, Undisturbed, undisturbed
+from drills.drill import Begin, Drill, Undisturbed, undisturbed
 from drills.prose import LONG, MANY
-from drills.test_stages import in_every_stage
+from drills.test_stages import kill_in_every_stage
 from fixtures.stack import Stack, command
 
 SCHEDULERS = ("airflow-scheduler", "airflow-scheduler-2")
@@ -68,6 +68,7 @@ def test_the_other_one_carries_on(
 
 
 def test_one_of_two_is_killed_in_every_stage(doubled: Stack, many_doubled: Undisturbed, begin: Begin) -> None:
-    drill = begin(doubled, "airflow-scheduler of two in every stage", MANY)
-    in_every_stage(drill, lambda _: harm.kill_service(drill.layout, drill.random.choice(SCHEDULERS)))
-    drill.finish("SIGKILL to one of two schedulers, drawn anew in each stage", many_doubled)
+    def aim(drill: Drill, _stage: str) -> int | None:
+        return harm.running(drill.layout, drill.random.choice(SCHEDULERS))
+
+    kill_in_every_stage(doubled, begin, many_doubled, "one of two airflow-schedulers", aim)
