@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from tradu.ledger.connection import Ledger
 
 CLAIMERS = 4
 _SPAWN = multiprocessing.get_context("spawn")
-_TABLES = "regexp_like(relname, '^(blocks|history|batches|known_segments|results|procrastinate)')"
+_TABLES = "regexp_like(relname, '^(blocks|history|batches|objects|circuits|known_segments|results|procrastinate)')"
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,12 @@ class Cost:
     def line(self) -> str:
         """A row of the table, per block or job."""
         return (
-            f"{self.what:44} {self.count:>9,} {self.seconds:8.1f} {self.rate:>10,.0f} "
+            f"{self.what:47} {self.count:>9,} {self.seconds:8.1f} {self.rate:>10,.0f} "
             f"{self.commits / self.count:8.3f} {self.wal_bytes / self.count:8,.0f} {self.dead / self.count:6.2f}"
         )
 
 
-HEAD = f"{'':44} {'count':>9} {'seconds':>8} {'per second':>10} {'commits':>8} {'WAL B':>8} {'dead':>6}"
+HEAD = f"{'':47} {'count':>9} {'seconds':>8} {'per second':>10} {'commits':>8} {'WAL B':>8} {'dead':>6}"
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,7 @@ def _claimer(dsn: str, job: UUID, batches: Sequence[int], know: bool, barrier: B
     barrier.wait()
     ledger = Ledger(dsn, "worker")
     for batch, claims in held.items():
-        result = f"results/{job}/{batch}"
-        with ledger.transaction(work.REQUEST) as tx:
-            accepted = work.finish(tx, job, claims, result)
-            if know:
-                keys = [hashlib.blake2b(b.bytes, digest_size=16).digest() for b in accepted]
-                work.know(tx, job, keys, result)
+        work.make_current(ledger, job, claims, f"results/{job}/{batch}", known=know)
     ledger.close()
     barrier.wait()
 

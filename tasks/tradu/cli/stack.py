@@ -35,14 +35,15 @@ def _dump(value: Any) -> None:
 
 
 def setup() -> None:
-    """Install the translation engines that are not Python packages. Safe to repeat.
+    """Install the translation engines that are not Python packages, and compile the neural kernel. Safe to repeat.
 
     Example: tradu setup
     """
     from tradu.stack.apertium import install_apertium
+    from tradu.stack.kernel import build_kernel
 
     with _plain_errors(), _stderr.status("installing translation engines"):
-        report = install_apertium(get_settings().home.absolute())
+        report = [build_kernel(), *install_apertium(get_settings().home.absolute())]
     _stderr.print("\n".join(report), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -10,7 +10,7 @@ from tradu.settings import Settings
 from tradu.stack import account, lifecycle
 from tradu.stack.layout import Layout
 
-_MADE_BY_US = ("run", "logs", "secrets", "airflow")
+_MADE_BY_US = ("run", "logs", "secrets", "airflow", "native")
 
 
 def clean(settings: Settings) -> list[str]:

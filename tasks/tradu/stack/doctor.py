@@ -102,6 +102,16 @@ def _gpu(_layout: Layout, _running: bool) -> Iterator[Finding]:
     yield Finding("gpu", Level.OK, f"{gpus} seen by NVML" if gpus else "none seen: CPU workers are used")
 
 
+def _neural_kernel(_layout: Layout, _running: bool) -> Iterator[Finding]:
+    from tradu.inference.marian import build, kernel
+
+    if build.built() is None:
+        message = "not compiled: Firefox's models run one sentence at a time"
+        yield Finding("neural kernel", Level.WARN, message, "tradu setup")
+    else:
+        yield Finding("neural kernel", Level.OK, f"uses {kernel.kernel().path}")
+
+
 def _packages(_layout: Layout, _running: bool) -> Iterator[Finding]:
     lock = Path(__file__).resolve().parents[3] / "requirements.lock"
     if not lock.is_file():
@@ -224,4 +234,18 @@ def _shared_memory(_layout: Layout, _running: bool) -> Iterator[Finding]:
         yield Finding("shared memory", Level.WARN, f"{folder} is small or missing", "docker run --shm-size=256m")
 
 
-_CHECKS = (_python, _disk, _memory, _shared_memory, _gpu, _packages, _ports, _models, _databases, _store, _api, _dask)
+_CHECKS = (
+    _python,
+    _disk,
+    _memory,
+    _shared_memory,
+    _gpu,
+    _neural_kernel,
+    _packages,
+    _ports,
+    _models,
+    _databases,
+    _store,
+    _api,
+    _dask,
+)

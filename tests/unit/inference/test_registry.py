@@ -36,7 +36,7 @@ def test_the_shipped_registry_loads_and_the_wheel_models_are_installed(tmp_path:
     registry = load_registry(settings(tmp_path))
     shipped = registry.model("firefox-en-pt")
     assert registry.status(shipped).installed
-    assert len(shipped.version) == 12
+    assert len(shipped.version.partition("-")[0]) == 12
     assert shipped.cpu_seconds_per_million_chars > 0
     assert ("en", "pt") in registry.pairs()
     assert registry.routes("en", "pt_BR", "balanced")[0] == (shipped,)

@@ -6,6 +6,8 @@ import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tradu.settings import Settings
 from tradu.stack import doctor
 from tradu.stack.layout import Layout
@@ -31,6 +33,13 @@ def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     (finding,) = doctor._store(layout, False)
     assert (finding.level, finding.name) == ("error", "store")
     assert "TRADU_STORE_URL" in finding.remedy
+
+
+def test_a_kernel_that_is_not_compiled_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tradu.inference.marian.build.built", lambda: None)
+    (finding,) = doctor._neural_kernel(Layout(Settings(home=tmp_path)), False)
+    assert (finding.level, finding.name) == ("warn", "neural kernel")
+    assert "tradu setup" in finding.remedy
 
 
 def test_a_stack_that_is_down_is_a_warning_with_its_remedy(tmp_path: Path) -> None:

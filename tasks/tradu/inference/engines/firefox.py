@@ -1,85 +1,81 @@
-"""Firefox's neural models (Bergamot) through Mozilla's own engine, fxtranslate: options `package` or `directory`."""
+"""Firefox's neural models (Bergamot), in batches: options `package` or `directory`, `threads`, `backend`."""
 
 from __future__ import annotations
 
-import importlib.util
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-
-from fxtranslate import Cache, Translator
 
 from tradu.errors import ModelError
-from tradu.inference import clauses, codes, typography
+from tradu.inference import clauses, codes, firefox_files, typography
+from tradu.inference.engines._firefox_runs import Batches, Runs, Sentences, space_of
 from tradu.inference.engines._vocabulary import alphabet
 from tradu.inference.files import version_of
-from tradu.inference.languages import base
+from tradu.inference.marian import Files
+from tradu.inference.marian.build import NoKernelError, built
 from tradu.inference.model import Model, Status
 
 LONGEST_CHARS = 300
 """Longest piece in one call: from about 480 characters on, text is cut off or repeated without a word."""
 LONGEST_WORD_CHARS = 60
 """What is longer is no word but a key, a hash or encoded data, and costs seconds."""
+KERNEL_MARK = "-k1"
+"""Ends the versions of models that run on our kernel; its number is raised when the kernel's output changes."""
+KERNEL, REFERENCE = "kernel", "fxtranslate"
+"""The backends: ours, and Mozilla's engine, one sentence at a time."""
 _WORD = re.compile(rf"{codes.CODE}|\s+|\w+|[^\w\s]")
 _PARAGRAPH = re.compile(r"(\s*\n\s*\n\s*|\t+|(?<=[.!?:;])[^\S\n]*\n\s*)")
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
-class _Files:
-    """A model in the layout of Mozilla's downloads."""
+class _Paragraph:
+    """A stretch of text on its way: its words, and what goes to the model."""
 
-    model: Path
-    source_vocabulary: Path
-    target_vocabulary: Path
-    shortlist: Path | None
-
-    def all(self) -> Iterable[Path]:
-        """Every file, for the version."""
-        files = {self.model, self.source_vocabulary, self.target_vocabulary, self.shortlist}
-        return (file for file in files if file is not None)
+    text: str
+    core: str
+    spelt: dict[str, str]
+    """What the codes stand for that took the place of what the model can't spell."""
+    parts: tuple[str, ...]
+    """The pieces with the space around them; none: there is nothing to translate."""
 
 
 class FirefoxEngine:
-    """One model, one sentence at a time. Bound to the thread that made it, as its translator is."""
+    """One model. The pieces of all texts of a call go to the model together."""
 
-    def __init__(self, name: str, language: str, files: _Files) -> None:
-        self._name = name
+    def __init__(self, language: str, source_vocabulary: bytes, runs: Runs) -> None:
         self._language = language
-        source = files.source_vocabulary.read_bytes()
-        target = source if files.target_vocabulary == files.source_vocabulary else files.target_vocabulary.read_bytes()
-        shortlist = files.shortlist.read_bytes() if files.shortlist else None
-        self._alphabet = alphabet(source)
-        self._translator: Translator | None = Translator(files.model.read_bytes(), source, target, shortlist)
+        self._alphabet = alphabet(source_vocabulary)
+        self._runs: Runs | None = runs
         self._masks = (codes.WordMask("KWZ", 7), codes.WordMask("XQJ", 91))
 
     def translate(self, texts: Sequence[str]) -> list[str]:
         """Translate each text: what the model can't spell is carried through as a code, long text goes by pieces.
 
+        Paragraphs, lines that end a sentence, and columns go one by one: the model would lose what separates them.
+
         Raises:
             ModelError: the model failed.
         """
-        return [self._text(text) for text in texts]
+        split = [_PARAGRAPH.split(text) for text in texts]
+        paragraphs = [[self._paragraph(part) for part in parts[::2]] for parts in split]
+        pieces = [part.strip() for row in paragraphs for paragraph in row for part in paragraph.parts]
+        made = iter(codes.translate_coded(pieces, self._masks, self._run))
+        done = [[_finished(p, [next(made) for _ in p.parts]) for p in row] for row in paragraphs]
+        return ["".join(_alternately(row, parts[1::2])) for row, parts in zip(done, split, strict=True)]
 
     def close(self) -> None:
         """Free the model."""
-        self._translator = None
+        self._runs = None
 
-    def _text(self, text: str) -> str:
-        """Paragraphs, lines that end a sentence, and columns one by one: the model would lose what separates them."""
-        return "".join(part if i % 2 else self._paragraph(part) for i, part in enumerate(_PARAGRAPH.split(text)))
-
-    def _paragraph(self, text: str) -> str:
+    def _paragraph(self, text: str) -> _Paragraph:
         core = text.strip()
         if not codes.has_words(core):
-            return text
+            return _Paragraph(text, core, {}, ())
         spellable, spelt = self._spellable(typography.straighten(core))
-        parts = clauses.pieces(spellable, self._language, LONGEST_CHARS)
-        made = codes.translate_coded([part.strip() for part in parts], self._masks, self._run)
-        joined = "".join(_space_of(part, translated) for part, translated in zip(parts, made, strict=True))
-        dressed = typography.dress(codes.restore(joined, spelt), core)
-        return text.replace(core, typography.match_case(dressed, core), 1)
+        return _Paragraph(text, core, spelt, tuple(clauses.pieces(spellable, self._language, LONGEST_CHARS)))
 
     def _spellable(self, text: str) -> tuple[str, dict[str, str]]:
         """The text with the words and signs the model's vocabulary can't spell turned into codes."""
@@ -102,22 +98,15 @@ class FirefoxEngine:
         return codes.protect(text, re.compile(rf"(?:{signs})(?:\s*(?:{signs}))*"))
 
     def _run(self, texts: Sequence[str]) -> list[str]:
-        if self._translator is None:
-            raise ModelError(f"{self._name}: used after it was closed")
-        try:
-            return [_sentence(self._translator, text) for text in texts]
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # a panic of the Rust engine derives from BaseException
-            raise ModelError(f"{self._name}: engine failed: {error}") from error
-
-
-def _sentence(translator: Translator, text: str) -> str:
-    """A translation; for single words the models sometimes say nothing, but rarely when they end like a sentence."""
-    translated = str(translator.translate(text))
-    if translated or not text or text.endswith("."):
-        return translated
-    return str(translator.translate(f"{text}.")).removesuffix(".")
+        """Translations; for single words the models sometimes say nothing, but rarely when they end like a sentence."""
+        if self._runs is None:
+            raise ModelError("a Firefox model was used after it was closed")
+        made = self._runs.run(texts)
+        silent = [i for i, text in enumerate(texts) if text and not made[i] and not text.endswith(".")]
+        if silent:
+            for i, again in zip(silent, self._runs.run([f"{texts[i]}." for i in silent]), strict=True):
+                made[i] = again.removesuffix(".")
+        return made
 
 
 def load(model: Model) -> FirefoxEngine:
@@ -126,68 +115,53 @@ def load(model: Model) -> FirefoxEngine:
     Raises:
         ModelError: its files are missing or broken.
     """
-    files = _find(model)
+    files = firefox_files.find(model)
     if files is None:
-        raise ModelError(f"{model.name} is not installed: {_how_to_add(model)}")
+        raise ModelError(f"{model.name} is not installed: {firefox_files.how_to_add(model)}")
     try:
-        return FirefoxEngine(model.name, model.source, files)
+        return FirefoxEngine(model.source, files.source_vocabulary.read_bytes(), _runs(model, files))
     except (OSError, ValueError) as error:
         raise ModelError(f"{model.name}: can't be loaded from {files.model.parent}: {error}") from error
 
 
 def status(model: Model) -> Status:
-    """Whether the model's files are here; the version is a digest of them."""
-    files = _find(model)
-    version = version_of(files.all()) if files else ""
-    return Status(files is not None, version, _how_to_add(model))
+    """Whether the model's files are here. The version is a digest of them, and the backend: their outputs differ."""
+    files = firefox_files.find(model)
+    version = version_of(firefox_files.every(files)) if files else ""
+    if files and model.options.get("backend", KERNEL) == KERNEL and built() is not None:
+        version += KERNEL_MARK
+    return Status(files is not None, version, firefox_files.how_to_add(model))
 
 
-def _find(model: Model) -> _Files | None:
-    return next((files for folder in _folders(model) if (files := _files_in(folder)) is not None), None)
+def _runs(model: Model, files: Files) -> Runs:
+    """The backend asked for; where our kernel can't be had, Mozilla's engine, which is slower."""
+    backend, threads = model.options.get("backend", KERNEL), model.options.get("threads", "1")
+    if backend not in (KERNEL, REFERENCE):
+        raise ModelError(f"{model.name}: there is no backend {backend!r}; there are: {KERNEL}, {REFERENCE}")
+    if not threads.isdecimal() or int(threads) < 1:
+        raise ModelError(f"{model.name}: threads must be a number from 1 on, not {threads!r}")
+    if backend == REFERENCE:
+        return Sentences(model.name, files)
+    try:
+        return Batches(files, int(threads))
+    except NoKernelError as error:
+        log.warning("%s runs one sentence at a time, several times slower: %s", model.name, error)
+        return Sentences(model.name, files)
 
 
-def _folders(model: Model) -> Iterable[Path]:
-    """Where the files may be: the folder named, the package that carries them, fxtranslate's own downloads."""
-    if directory := model.options.get("directory"):
-        yield Path(directory).expanduser()
-        return
-    if package := model.options.get("package"):
-        yield from _packaged(package, f"{base(model.source)}{base(model.target)}")
-    yield Path(str(Cache().root)) / f"{base(model.source)}-{base(model.target)}"
+def _finished(paragraph: _Paragraph, translated: Sequence[str]) -> str:
+    """A paragraph from its translated pieces, dressed as its source."""
+    if not paragraph.parts:
+        return paragraph.text
+    joined = "".join(space_of(part, made) for part, made in zip(paragraph.parts, translated, strict=True))
+    dressed = typography.dress(codes.restore(joined, paragraph.spelt), paragraph.core)
+    return paragraph.text.replace(paragraph.core, typography.match_case(dressed, paragraph.core), 1)
 
 
-@lru_cache(maxsize=32)
-def _packaged(package: str, pair: str) -> tuple[Path, ...]:
-    """The model's folders inside an installed package, newest first. The package itself is not imported."""
-    spec = importlib.util.find_spec(package)
-    roots = [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
-    return tuple(sorted((found for root in roots for found in root.glob(f"resources/models/{pair}-*")), reverse=True))
-
-
-def _files_in(folder: Path) -> _Files | None:
-    def one(pattern: str) -> Path | None:
-        return next(iter(sorted(folder.glob(pattern))), None)
-
-    shared = one("vocab.*.spm")
-    model, source, target = one("model.*.bin"), one("srcvocab.*.spm") or shared, one("trgvocab.*.spm") or shared
-    if model is None or source is None or target is None:
-        return None
-    return _Files(model, source, target, one("lex.*.bin"))
-
-
-def _how_to_add(model: Model) -> str:
-    if directory := model.options.get("directory"):
-        return f"put Mozilla's files (model.*.bin, vocab.*.spm, lex.*.bin) into {directory}"
-    if package := model.options.get("package"):
-        return f"pip install {package.replace('_', '-')}"
-    return f"fxtranslate models add {base(model.source)} {base(model.target)}"
+def _alternately(texts: Sequence[str], between: Sequence[str]) -> list[str]:
+    """Texts with what stands between them."""
+    return [piece for pair in zip(texts, [*between, ""], strict=True) for piece in pair]
 
 
 def _whole(word: str) -> str:
     return rf"\b{re.escape(word)}\b" if word[0].isalnum() else re.escape(word)
-
-
-def _space_of(part: str, translated: str) -> str:
-    """The translation between the space that stood around its source."""
-    lead, trail = len(part) - len(part.lstrip()), len(part.rstrip())
-    return f"{part[:lead]}{translated.strip()}{part[trail:]}" if part.strip() else part
