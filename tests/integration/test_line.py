@@ -175,6 +175,20 @@ def test_stages_run_twice_change_nothing(the_line: Line) -> None:
     assert line.publish(job) == done, "an attempt that was lost after its work is repeated"
 
 
+def test_a_second_publish_says_how_the_first_ended(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADU_MAX_BAD_SHARE", "0.6")
+    the_line.put({"a.txt": "The harbour was closed.\n", "b.jsonl": '{"title": \n'})
+    job = the_line.admit(source="en")
+    the_line.infer(job, the_line.prepare(job))
+    line.gate_translations(job)
+    line.assemble(job)
+    line.gate_output(job)
+    first, manifest = line.publish(job), the_line.store.get(layout.manifest_key(UUID(job)))
+    assert first.state == "PARTIAL"
+    assert line.publish(job) == first
+    assert the_line.store.get(layout.manifest_key(UUID(job))) == manifest
+
+
 def test_a_gate_stops_a_run_of_mostly_bad_input(the_line: Line) -> None:
     the_line.put({f"{n}.bin": b"\0\1\2" * 50 + bytes([n]) for n in range(25)})
     job = the_line.admit()
