@@ -208,7 +208,6 @@ def gate_output(job_id: str) -> GateResult:
 
 def publish(job_id: str) -> Published:
     """Let the output out with its manifest, and end the job.
-<<<<<<< HEAD
 
     A second attempt, because the first one was lost after it had done this, finds it done.
     """
@@ -225,20 +224,6 @@ def publish(job_id: str) -> Published:
         if before := done():
             return before
         raise
-=======
-
-    Where an earlier attempt has done that, and was lost before it could say so, how the job ended.
-    """
-    from tradu.assembly.publish import ended
-    from tradu.assembly.publish import publish as let_out
-
-    ledger = get_ledger("task")
-    job = jobs.find(UUID(job_id), ledger)
-    if job.state in (JobState.COMPLETED, JobState.PARTIAL):
-        return ended(job, ledger)
-    with _working_on(job_id, "publish") as c:
-        return let_out(c.job, c.ledger, c.store)
->>>>>>> dc8771df8973ffd7eb007a74c9a602f7fdf787ac
 
 
 def decide(job_id: str, gate: str, decision: str, by: str, question: str | None = None) -> dict[str, Any] | None:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-<<<<<<< HEAD
 from collections import Counter
-=======
-from collections import Counter, defaultdict
->>>>>>> dc8771df8973ffd7eb007a74c9a602f7fdf787ac
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -80,13 +76,6 @@ def published(job: Job, ledger: Ledger, store: Store) -> Published | None:
     with ledger.transaction() as tx:
         ends = Counter(d.state for d in tx.rows("documents", Document, job_id=job.job_id))
     return Published(job.state, job.reason, dict(ends))
-
-
-def ended(job: Job, ledger: Ledger) -> Published:
-    """How a job ended that is published already."""
-    with ledger.transaction() as tx:
-        documents = tx.rows("documents", Document, job_id=job.job_id)
-    return Published(job.state, job.reason, dict(Counter(d.state for d in documents)))
 
 
 def _end_of(document: Document, job: Job, outputs: list[Output], counts: list[BlockCount]) -> tuple[str, str | None]:
