@@ -36,7 +36,7 @@ test: lint  ## Lint, unit, DAG, integration and end-to-end tests.
 bench: setup  ## Benchmarks: takes minutes.
 	$(BIN)/python -m pytest tests/benchmarks -s
 
-drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: a quarter of an hour a seed.
+drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: half an hour a seed.
 	$(BIN)/python -m pytest tests/drills -s
 
 clean:  ## Remove all that was made, inside and outside this folder.

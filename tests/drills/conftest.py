@@ -18,8 +18,8 @@ from drills.record import Measured
 from fixtures.stack import Stack, running
 
 SEED_VARIABLE = "TRADU_DRILL_SEED"
-VOLUME_MEGABYTES = 64
-SETTINGS = {"TRADU_BATCH_CHARS": "4000", "TRADU_MIN_SHARD_CHARS": "50000"}
+VOLUME_MEGABYTES = 384
+SETTINGS = {"TRADU_BATCH_CHARS": "16000", "TRADU_MIN_SHARD_CHARS": "400000"}
 """Small batches and several shards, so that a job of a minute has the shape of one of a night."""
 
 

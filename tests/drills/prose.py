@@ -5,7 +5,10 @@ from __future__ import annotations
 from itertools import islice, product
 from random import Random
 
-OWNERS = ("harbour", "museum", "hospital", "library", "airport", "factory", "theatre", "school", "bank", "embassy")
+OWNERS = (
+    *("harbour", "museum", "hospital", "library", "airport", "factory", "theatre", "school", "bank", "embassy"),
+    *("castle", "hotel", "farm", "station", "market", "church", "university", "prison", "laundry", "bakery"),
+)
 THINGS = (
     "roof",
     "entrance",
@@ -62,7 +65,7 @@ def documents(files: int, each: int, salt: str) -> dict[str, str]:
     return found
 
 
-LONG = documents(files=6, each=250, salt="long")
+LONG = documents(files=6, each=2_000, salt="long")
 """What is drilled in `infer`: it lasts longest."""
 MANY = documents(files=90, each=4, salt="many")
 """What is drilled in the other stages: many files, so that each of them lasts long enough to be caught in the act."""
