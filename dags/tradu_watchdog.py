@@ -35,7 +35,8 @@ def tradu_watchdog() -> None:
 
         return measure(watchdog.look())
 
-    @task(on_failure_callback=alert)
+    # without retries: each thing is said once in half an hour, and a second try would find nothing to say
+    @task(retries=0, on_failure_callback=alert)
     def tell(_looked: dict[str, int]) -> None:
         """Fail where a person is needed, with what for."""
         from tradu import watchdog

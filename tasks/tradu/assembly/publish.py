@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -63,17 +63,19 @@ def publish(job: Job, ledger: Ledger, store: Store) -> Published:
         manifest = _write_manifest(tx, job, store, state, reason, there)
         objects.add(tx, job.job_id, written, manifest)
         tx.run("end_job", job_id=job.job_id, state=state, reason=reason)
-    tally: dict[str, int] = defaultdict(int)
-    for end, _ in ends.values():
-        tally[end] += 1
-    return Published(state, reason, dict(tally))
+    return Published(state, reason, dict(Counter(end for end, _ in ends.values())))
 
 
-def ended(job: Job, ledger: Ledger) -> Published:
-    """How a job ended that is published already."""
+def published(job: Job, ledger: Ledger, store: Store) -> Published | None:
+    """How a job has ended that was published already; None where it was not."""
+    if job.state not in (JobState.COMPLETED, JobState.PARTIAL, JobState.ERROR):
+        return None
+    there = delivered(store, job)
+    if there is None or there["state"] != job.state:
+        return None
     with ledger.transaction() as tx:
-        documents = tx.rows("documents", Document, job_id=job.job_id)
-    return Published(job.state, job.reason, dict(Counter(d.state for d in documents)))
+        ends = Counter(d.state for d in tx.rows("documents", Document, job_id=job.job_id))
+    return Published(job.state, job.reason, dict(ends))
 
 
 def _end_of(document: Document, job: Job, outputs: list[Output], counts: list[BlockCount]) -> tuple[str, str | None]:

@@ -609,13 +609,14 @@ SELECT * FROM instances ORDER BY lost_at IS NOT NULL, kind, instance_id LIMIT 50
 INSERT INTO throughput AS t (minute, blocks, characters) VALUES (date_trunc('minute', now()), %(blocks)s, %(characters)s)
 ON CONFLICT (minute) DO UPDATE SET blocks = t.blocks + excluded.blocks, characters = t.characters + excluded.characters;
 
--- close_minutes: minutes of which nothing was counted were empty; whether work waits is noted with the last one.
+-- close_minutes: minutes of which nothing was counted were empty; whether work waits is noted with the last one. Of others
+-- that nobody looked at it isn't known, so they don't count as busy.
 INSERT INTO throughput AS t (minute, waiting)
-SELECT m, EXISTS (
+SELECT m, m = date_trunc('minute', now()) - interval '1 minute' AND EXISTS (
     SELECT FROM blocks k JOIN jobs j USING (job_id)
     WHERE k.state IN ('PENDING', 'CLAIMED', 'PROCESSING') AND k.batch IS NOT NULL AND j.state = 'RUNNING'
 ) FROM generate_series(
-    greatest((SELECT max(minute) FROM throughput WHERE waiting IS NOT NULL), now() - interval '1 hour'),
+    greatest((SELECT max(minute) FROM throughput WHERE waiting IS NOT NULL), date_trunc('minute', now()) - interval '1 hour'),
     date_trunc('minute', now()) - interval '1 minute', '1 minute'
 ) AS m
 ON CONFLICT (minute) DO UPDATE SET waiting = excluded.waiting WHERE t.waiting IS NULL;
