@@ -102,7 +102,7 @@ def test_objects_without_a_row_and_rows_without_an_object(the_line: Line, job: s
     root, day = Path(the_line.store.root), 86_400
     strange = {
         f"results/{job}/0000000-99.parquet": "removed",
-        f"blocks/{job}/.half.tmp": "removed",
+        f"blocks/{job}/stranger.tmp": "told",
         f"{layout.INCOMING}abc": "removed",
         f"output/{job}/pt/stranger.txt": "told",
         f"results/{uuid4()}/0000000-1.parquet": "told",
@@ -116,9 +116,9 @@ def test_objects_without_a_row_and_rows_without_an_object(the_line: Line, job: s
         if file.is_file():
             os.utime(file, (time.time() - 2 * day,) * 2)
     (root / layout.index_key(UUID(job), 0)).unlink()
-    assert orphans.look(the_line.ledger, the_line.store, get_settings()) == {"orphans": 3, "removed": 3, "missing": 1}
+    assert orphans.look(the_line.ledger, the_line.store, get_settings()) == {"orphans": 4, "removed": 2, "missing": 1}
     assert {key: (root / key).exists() for key in strange} == {key: fate == "told" for key, fate in strange.items()}
-    assert sorted(kinds(the_line)) == ["object_missing"] + 3 * ["object_orphaned"]
+    assert sorted(kinds(the_line)) == ["object_missing"] + 4 * ["object_orphaned"]
     assert (root / layout.part_key(UUID(job), 0)).exists()
 
 

@@ -73,7 +73,7 @@ def _orphans(ledger: Ledger, store: Store, old_seconds: float) -> tuple[dict[str
 
 def _judge(tx: Transaction, keys: Sequence[str]) -> tuple[list[str], list[str]]:
     """Of these keys, those that no row names and a person must look at, and those that can go."""
-    worthless = [key for key in keys if key.endswith(".tmp") or key.startswith(layout.INCOMING)]
+    worthless = [key for key in keys if key.startswith(layout.INCOMING)]
     rest = sorted(set(keys) - set(worthless))
     raw = {key: key.rsplit("/", 1)[-1] for key in rest if key.startswith("raw/")}
     known = {d for (d,) in tx.tuples("known_raw", document_ids=list(raw.values()))}
