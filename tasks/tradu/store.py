@@ -147,15 +147,17 @@ class Store:
         """Whether the object is there, asked by its exact key."""
         return bool(self.fs.exists(self.path(key)))
 
-    def is_whole(self, key: str, sha256: str) -> bool:
-        """Whether the object is there, as it was written."""
+    def problem(self, key: str, sha256: str) -> str | None:
+        """Why an object is not as it was written; None where it is."""
         try:
             with self.checked(key, sha256) as stream:
                 while stream.read(CHUNK_BYTES):
                     pass
-        except (FileNotFoundError, DamagedError):
-            return False
-        return True
+        except FileNotFoundError:
+            return "is missing"
+        except DamagedError as error:
+            return str(error).removeprefix(f"{key} ")
+        return None
 
     def size(self, key: str) -> int:
         """Size of the object, bytes."""

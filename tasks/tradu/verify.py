@@ -14,7 +14,7 @@ from tradu.ledger import objects
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Document, Job, Output
 from tradu.ledger.states import BlockState, JobState
-from tradu.store import CHUNK_BYTES, Store, StoredObject
+from tradu.store import Store, StoredObject
 
 _DELIVERED = (JobState.COMPLETED, JobState.PARTIAL)
 
@@ -50,7 +50,7 @@ def verify(job: Job, ledger: Ledger, store: Store) -> Findings:
     with ledger.transaction() as tx:
         documents = tx.rows("documents", Document, job_id=job.job_id)
         outputs = tx.rows("outputs", Output, job_id=job.job_id)
-        results = tx.tuples("current_results", job_id=job.job_id)
+        results = [result for (result,) in tx.tuples("current_results", job_id=job.job_id)]
     for document in documents:
         if document.size_bytes:
             _check_object(
@@ -60,7 +60,7 @@ def verify(job: Job, ledger: Ledger, store: Store) -> Findings:
             )
     for stored in objects.of_job(ledger, job.job_id):
         _check_object(found, store, stored)
-    for result, _ in results:
+    for result in results:
         _check_result(found, job.job_id, result, ledger, store)
     if job.state in _DELIVERED:
         _check_delivery(found, job, documents, outputs, store)
@@ -69,23 +69,10 @@ def verify(job: Job, ledger: Ledger, store: Store) -> Findings:
 
 def _check_object(found: Findings, store: Store, stored: StoredObject) -> None:
     found.objects += 1
-    problem = _problem(store, stored)
-    if problem:
+    if problem := store.problem(stored.key, stored.sha256):
         found.fault(stored.key, problem)
         if layout.is_result(stored.key):
             found.lost_results.append(stored.key)
-
-
-def _problem(store: Store, stored: StoredObject) -> str | None:
-    try:
-        with store.checked(stored.key, stored.sha256) as stream:
-            while stream.read(CHUNK_BYTES):
-                pass
-    except FileNotFoundError:
-        return "is missing"
-    except DamagedError as error:
-        return str(error).removeprefix(f"{stored.key} ")
-    return None
 
 
 def _check_result(found: Findings, job_id: UUID, result: str, ledger: Ledger, store: Store) -> None:
@@ -105,7 +92,7 @@ def _check_result(found: Findings, job_id: UUID, result: str, ledger: Ledger, st
         for block, source, translation in zip(*(table.column(i).to_pylist() for i in range(3)), strict=True)
         if source.strip() and not translation.strip()
     }
-    for block_id, _, _, segments, state in blocks:
+    for block_id, segments, state in blocks:
         found.blocks += 1
         found.segments += segments
         if rows[block_id] != segments:

@@ -48,7 +48,7 @@ def verify(
     if redo and found.lost_results:
         client = connect(settings)
         again = decisions.redo(ledger, job, found.lost_results, "its results were lost")
-        run_id = new_run(client, job)
+        run_id = new_run(client, job) if again else None
     if as_json:
         output.data({"job_id": job.job_id, "findings": found, "blocks_again": again, "run_id": run_id})
     else:

@@ -31,6 +31,8 @@ from tradu.settings import Settings, get_settings
 from tradu.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
+RECIPE = "1"
+"""Raised when what surrounds the models changes (masks, typography, repairs): what was known is then made anew."""
 _MEMORY = "memory"
 _warm = threading.local()
 
@@ -47,10 +49,6 @@ class _Row:
     tier: str
     known: bool
     checks: checks.TranslationChecks
-
-
-RECIPE = "1"
-"""Raised when what surrounds the models changes (masks, typography, repairs): what was known is then made anew."""
 
 
 def routes_of(task: Batch) -> Sequence[Route]:
@@ -126,11 +124,8 @@ def _known(
     for object_key, group in groupby(sorted(places, key=lambda p: p[1]), key=lambda p: p[1]):
         try:
             table = _results(store.uri, object_key)
-        except (
-            OSError,
-            DamagedError,
-            pa.ArrowInvalid,
-        ) as error:  # removed, damaged, or of an older version: translated again
+        except (OSError, DamagedError, pa.ArrowInvalid) as error:
+            # removed, damaged, or of an older version: translated again
             log.warning("known translations in %s can't be used: %s", object_key, str(error).partition("\n")[0])
             continue
         for key, _, row in group:

@@ -159,7 +159,7 @@ def _copy(uri: str, store: Store, limit: int) -> tuple[str, int]:
         taken = store.copy_in(source, incoming)
     document_id, size = taken.sha256, taken.size_bytes
     key = raw_key(document_id)
-    if store.is_whole(key, document_id):
+    if store.problem(key, document_id) is None:
         store.remove(incoming)
     else:
         store.move(incoming, key)

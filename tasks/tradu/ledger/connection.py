@@ -113,10 +113,12 @@ class Ledger:
 
     def _record(self, connection: psycopg.Connection, error: psycopg.Error, request_id: str) -> None:
         """Write down what was refused: the transaction that tried it is gone."""
+        from tradu.ledger.incidents import IncidentKind, report
+
         with suppress(psycopg.Error), connection.transaction():
             connection.execute(_SET_ACTOR, (self.actor, request_id))
-            said = {"kind": "illegal_transition", "reason": error.diag.message_primary or str(error)}
-            connection.execute(QUERIES["report_incident"], dict.fromkeys(("job_id", "entity", "entity_id")) | said)
+            said = error.diag.message_primary or str(error)
+            report(Transaction(connection), IncidentKind.ILLEGAL_TRANSITION, said)
 
     def close(self) -> None:
         """Close the pool."""

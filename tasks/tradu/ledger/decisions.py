@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from tradu.errors import RequestError
-from tradu.ledger.connection import Ledger
+from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.rows import Job
 from tradu.ledger.states import Decision, JobState
 
-_Run = Callable[..., int]
 HIGHER = {"economy": "balanced", "balanced": "premium"}
 """The profile to try next; the highest stays."""
 
@@ -46,7 +45,7 @@ def retry(ledger: Ledger, job: Job, block_ids: Sequence[UUID], by: str, profile:
     with ledger.transaction(job.request_id) as tx:
         held = {"job_id": job.job_id, "block_ids": list(block_ids)}
         moved = [b for (b,) in tx.tuples("retry_quarantined", **held, profile=profile)]
-        _settle(tx.run, job, moved, "retry", by)
+        _settle(tx, job, moved, "retry", by)
     return len(moved)
 
 
@@ -60,7 +59,7 @@ def release(ledger: Ledger, job: Job, block_ids: Sequence[UUID], by: str) -> int
     with ledger.transaction(job.request_id) as tx:
         held = {"job_id": job.job_id, "block_ids": list(block_ids)}
         moved = [b for (b,) in tx.tuples("release_quarantined", **held, reason=f"released as it is by {by}")]
-        _settle(tx.run, job, moved, "release", by)
+        _settle(tx, job, moved, "release", by)
     return len(moved)
 
 
@@ -81,16 +80,16 @@ def redo(ledger: Ledger, job: Job, results: Sequence[str], reason: str) -> int:
     with ledger.transaction(job.request_id) as tx:
         moved = [b for (b,) in tx.tuples("redo_blocks", job_id=job.job_id, results=list(results), reason=reason)]
         tx.run("forget_objects", job_id=job.job_id, object_keys=list(results))
-        _reopen(tx.run, job, moved)
+        _reopen(tx, job, moved)
     return len(moved)
 
 
-def _settle(run: _Run, job: Job, moved: Sequence[UUID], decision: str, by: str) -> None:
-    run("decide_letters", job_id=job.job_id, block_ids=list(moved), decision=decision, by=by)
-    _reopen(run, job, moved)
+def _settle(tx: Transaction, job: Job, moved: Sequence[UUID], decision: str, by: str) -> None:
+    tx.run("decide_letters", job_id=job.job_id, block_ids=list(moved), decision=decision, by=by)
+    _reopen(tx, job, moved)
 
 
-def _reopen(run: _Run, job: Job, moved: Sequence[UUID]) -> None:
+def _reopen(tx: Transaction, job: Job, moved: Sequence[UUID]) -> None:
     if moved:
-        run("reopen_documents", job_id=job.job_id, block_ids=list(moved))
-        run("reopen_job", job_id=job.job_id)
+        tx.run("reopen_documents", job_id=job.job_id, block_ids=list(moved))
+        tx.run("reopen_job", job_id=job.job_id)

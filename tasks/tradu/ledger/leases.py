@@ -27,9 +27,9 @@ LOOK_AGAIN_SECONDS = 0.5
 class StageLedger(Ledger):
     """The ledger as the holder of a stage sees it: fenced by the token of its lease."""
 
-    def __init__(self, ledger: Ledger, actor: str, job_id: UUID, stage: str, token: int) -> None:
-        super().__init__(ledger.dsn, actor, ledger._pool)
-        self._plain = ledger.as_actor(actor)
+    def __init__(self, ledger: Ledger, job_id: UUID, stage: str, token: int) -> None:
+        super().__init__(ledger.dsn, ledger.actor, ledger._pool)
+        self._plain, self._job_id, self._stage = ledger, job_id, stage
         self._held = {"job_id": job_id, "stage": stage, "token": token}
 
     @contextmanager
@@ -61,14 +61,14 @@ class StageLedger(Ledger):
             self._refuse("")
 
     def _refuse(self, request_id: str) -> None:
-        job_id, stage = self._held["job_id"], self._held["stage"]
+        job_id, stage = self._job_id, self._stage
         with self._plain.transaction(request_id) as tx:
             (job,) = tx.rows("job", Job, job_id=job_id)
         if job.state != JobState.RUNNING:
             raise RequestError(f"job {job_id} is {job.state}: {job.reason or 'nothing more is done'}")
         said = f"{stage} of job {job_id} was taken over by another process while this one was away"
         with self._plain.transaction(request_id) as tx:
-            report(tx, IncidentKind.STALE_STAGE, said, job_id=UUID(str(job_id)), entity="stage", entity_id=str(stage))
+            report(tx, IncidentKind.STALE_STAGE, said, job_id=job_id, entity="stage", entity_id=stage)
         raise StaleLeaseError(said)
 
 
@@ -100,7 +100,7 @@ def stage_lease(
     keeper = threading.Thread(target=keep, name=f"lease-{stage}", daemon=True)
     keeper.start()
     try:
-        yield StageLedger(ledger, ledger.actor, job_id, stage, token)
+        yield StageLedger(ledger, job_id, stage, token)
     finally:
         done.set()
         keeper.join()

@@ -453,11 +453,11 @@ SELECT object_key FROM objects WHERE job_id = %(job_id)s AND object_key = ANY(%(
 UNION SELECT object_key FROM results WHERE object_key = ANY(%(object_keys)s)
 UNION SELECT result FROM blocks WHERE job_id = %(job_id)s AND result = ANY(%(object_keys)s);
 
--- current_results: results objects that blocks of a job point at, with the number of blocks.
-SELECT result, count(*) FROM blocks WHERE job_id = %(job_id)s AND result IS NOT NULL GROUP BY 1 ORDER BY 1;
+-- current_results: results objects that blocks of a job point at.
+SELECT DISTINCT result FROM blocks WHERE job_id = %(job_id)s AND result IS NOT NULL ORDER BY 1;
 
 -- blocks_of_result: blocks whose current translation lies in this object.
-SELECT block_id::text, document_id, number, segments, state FROM blocks WHERE job_id = %(job_id)s AND result = %(result)s;
+SELECT block_id::text, segments, state FROM blocks WHERE job_id = %(job_id)s AND result = %(result)s;
 
 -- known_raw: which of these documents some job has.
 SELECT DISTINCT document_id FROM documents WHERE document_id = ANY(%(document_ids)s);
@@ -564,7 +564,7 @@ FROM (
     ORDER BY k.job_id, k.block_id LIMIT 5000 FOR UPDATE OF k SKIP LOCKED
 ) AS gone
 WHERE blocks.job_id = gone.job_id AND blocks.block_id = gone.block_id
-RETURNING blocks.job_id, blocks.block_id, blocks.claimed_by, blocks.attempt;
+RETURNING blocks.job_id;
 
 -- close_spent: blocks of running jobs that wait with their budget spent go to quarantine, each with its dead letter.
 WITH spent AS (
@@ -583,7 +583,7 @@ SELECT job_id, 'block', block_id, error_class, reason FROM spent RETURNING entit
 
 -- lose_instances: instances that have not been seen for so long are lost.
 UPDATE instances SET lost_at = now()
-WHERE lost_at IS NULL AND seen_at < now() - make_interval(secs => %(silent_seconds)s) RETURNING instance_id, kind, seen_at;
+WHERE lost_at IS NULL AND seen_at < now() - make_interval(secs => %(silent_seconds)s) RETURNING instance_id, seen_at;
 
 -- lose_instance: one instance that is known to have ended.
 UPDATE instances SET lost_at = now() WHERE instance_id = %(instance_id)s AND lost_at IS NULL;
@@ -601,9 +601,6 @@ FROM (
 ) AS held
 WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id
 RETURNING blocks.job_id, blocks.block_id;
-
--- instances: processes that were seen alive, the newest first.
-SELECT * FROM instances ORDER BY lost_at IS NOT NULL, kind, instance_id LIMIT 500;
 
 -- count_throughput: what a batch brought, on the account of this minute. The last statement of its transaction.
 INSERT INTO throughput AS t (minute, blocks, characters) VALUES (date_trunc('minute', now()), %(blocks)s, %(characters)s)

@@ -275,17 +275,6 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
-    """A process that works on blocks or stages."""
-
-    instance_id: str
-    kind: str
-    started_at: datetime
-    seen_at: datetime
-    lost_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
 class Minute:
     """What one minute brought."""
 

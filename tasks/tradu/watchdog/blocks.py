@@ -16,7 +16,7 @@ def look(ledger: Ledger, settings: Settings) -> dict[str, int]:
     """Free and close what is due; counts. Age alone ends nothing: a block whose lease lives is left alone."""
     with ledger.transaction() as tx:
         freed = tx.tuples("expire_blocks", grace_seconds=LEASES_OF_GRACE * settings.lease_seconds)
-        by_job: Counter[UUID] = Counter(job_id for job_id, *_ in freed)
+        by_job: Counter[UUID] = Counter(job_id for (job_id,) in freed)
         for job_id, count in sorted(by_job.items()):
             report(tx, IncidentKind.BLOCKS_FREED, f"{count} blocks of lost workers went back", job_id=job_id)
         closed = tx.tuples("close_spent", max_attempts=settings.max_attempts)

@@ -6,8 +6,10 @@ refused. The rest is told: a job that the ledger does not know may be one that i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 from uuid import UUID
 
 from tradu import layout
@@ -19,6 +21,20 @@ from tradu.store import Store
 
 SAY_AGAIN_SECONDS = 86_400
 PAGE = 1_000
+_Place = TypeVar("_Place", str, UUID)
+
+
+@dataclass(slots=True)
+class _Some:
+    """Objects of one kind: how many, and one of them. A store may have lost more than the memory holds."""
+
+    first: str
+    count: int = 0
+
+
+def _counted(found: dict[_Place, _Some], place: _Place, keys: Iterable[str]) -> None:
+    for key in keys:
+        found.setdefault(place, _Some(key)).count += 1
 
 
 def look(ledger: Ledger, store: Store, settings: Settings) -> dict[str, int]:
@@ -26,37 +42,37 @@ def look(ledger: Ledger, store: Store, settings: Settings) -> dict[str, int]:
     orphans, removed = _orphans(ledger, store, settings.orphan_hours * 3_600)
     missing = _missing(ledger, store)
     with ledger.transaction() as tx:
-        for prefix, keys in sorted(orphans.items()):
-            said = f"{len(keys)} objects below {prefix}/ are named by no row, for example {keys[0]}"
+        for prefix, some in sorted(orphans.items()):
+            said = f"{some.count} objects below {prefix}/ are named by no row, for example {some.first}"
             report(
                 tx,
                 IncidentKind.OBJECT_ORPHANED,
                 said,
                 entity="object",
-                entity_id=keys[0],
+                entity_id=some.first,
                 once_seconds=SAY_AGAIN_SECONDS,
             )
-        for job_id, keys in sorted(missing.items()):
-            said = f"{len(keys)} objects are missing: `tradu verify {job_id}` lists them"
+        for job_id, some in sorted(missing.items()):
+            said = f"{some.count} objects are missing: `tradu verify {job_id}` lists them"
             report(
                 tx,
                 IncidentKind.OBJECT_MISSING,
                 said,
                 job_id=job_id,
                 entity="object",
-                entity_id=keys[0],
+                entity_id=some.first,
                 once_seconds=SAY_AGAIN_SECONDS,
             )
     return {
-        "orphans": sum(map(len, orphans.values())),
+        "orphans": sum(some.count for some in orphans.values()),
         "removed": removed,
-        "missing": sum(map(len, missing.values())),
+        "missing": sum(some.count for some in missing.values()),
     }
 
 
-def _orphans(ledger: Ledger, store: Store, old_seconds: float) -> tuple[dict[str, list[str]], int]:
-    """Keys of old objects that no row names, by prefix; and how many were removed."""
-    found: dict[str, list[str]] = {}
+def _orphans(ledger: Ledger, store: Store, old_seconds: float) -> tuple[dict[str, _Some], int]:
+    """Old objects that no row names, by prefix; and how many were removed."""
+    found: dict[str, _Some] = {}
     removed = 0
     for prefix in layout.JOB_PREFIXES:
         old = (key for key, age in store.keys(prefix) if age > old_seconds)
@@ -66,8 +82,7 @@ def _orphans(ledger: Ledger, store: Store, old_seconds: float) -> tuple[dict[str
             for key in worthless:
                 store.remove(key)
             removed += len(worthless)
-            if unnamed:
-                found.setdefault(prefix, []).extend(unnamed)
+            _counted(found, prefix, unnamed)
     return found, removed
 
 
@@ -103,12 +118,11 @@ def _job_of(key: str) -> UUID | None:
         return None
 
 
-def _missing(ledger: Ledger, store: Store) -> dict[UUID, list[str]]:
+def _missing(ledger: Ledger, store: Store) -> dict[UUID, _Some]:
     """Objects of jobs at work that are not there, asked by their exact keys."""
     with ledger.transaction() as tx:
         jobs = [job_id for (job_id,) in tx.tuples("running_jobs")]
-    found: dict[UUID, list[str]] = {}
+    found: dict[UUID, _Some] = {}
     for job_id in jobs:
-        if gone := [o.key for o in objects.of_job(ledger, job_id) if not store.exists(o.key)]:
-            found[job_id] = gone
+        _counted(found, job_id, (o.key for o in objects.of_job(ledger, job_id) if not store.exists(o.key)))
     return found

@@ -115,7 +115,7 @@ def test_who_has_lost_a_stage_writes_nothing_more(ledger: Ledger, job: UUID) -> 
         ((token,),) = tx.tuples("lease_stage", job_id=job, stage="partition", lease_seconds=0.2)
     from tradu.ledger.leases import StageLedger
 
-    frozen = StageLedger(ledger, "frozen", job, "partition", token)
+    frozen = StageLedger(ledger.as_actor("frozen"), job, "partition", token)
     with frozen.transaction() as tx:
         tx.run("move_documents", **move)
     time.sleep(0.3)
