@@ -7,9 +7,9 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 BIN := .venv/bin
 
-.PHONY: help setup up down demo test lint bench drills clean
+.PHONY: help setup up down demo test test-torch lint bench drills clean
 help:  ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
 setup:  ## Virtual environment from the lock file, and the translation engines.
 	@.ci/setup
@@ -35,6 +35,10 @@ test: lint  ## Lint, unit, DAG, integration and end-to-end tests.
 
 bench: setup  ## Benchmarks: takes minutes.
 	$(BIN)/python -m pytest tests/benchmarks -s
+
+test-torch: setup  ## The tests of the GPU's code, on a GPU or the processor: fetches PyTorch (200 MB, with CUDA 3 GB).
+	@[ -d .venv/torch ] || { $(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venv/torch.new -r .ci/torch.txt && mv .venv/torch.new .venv/torch; }
+	PYTHONPATH=.venv/torch $(BIN)/python -m pytest tests/integration/inference/test_device.py
 
 drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: half an hour a seed.
 	$(BIN)/python -m pytest tests/drills -s

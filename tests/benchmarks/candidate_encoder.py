@@ -18,9 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tradu.inference.marian import kernel
 from tradu.inference.marian.format import File
+from tradu.inference.marian.kernel_search import _Batch
 from tradu.inference.marian.network import Network, positions
 from tradu.inference.marian.shortlist import read_shortlist
-from tradu.inference.marian.translator import _Batch
 
 LENGTH = 25
 SECONDS = 1.5
@@ -113,8 +113,7 @@ def best(run: Callable[[], object]) -> float:
 
 def ours(network: Network, sources: list[list[int]]) -> None:
     """Encode, and decode one token: our kernel encodes only to decode."""
-    batch = _Batch(sources, 1, alignment=False, threads=1)
-    batch._limits[:] = 1
+    batch = _Batch(sources, [1] * len(sources), 1, alignment=False, threads=1)
     kernel.kernel().translate(network.structure, batch.job)
 
 

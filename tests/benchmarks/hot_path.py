@@ -10,11 +10,13 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -27,6 +29,7 @@ from sacrebleu.metrics import CHRF
 from benchmarks import marian_float32, parallel
 from tradu.inference import clauses, firefox_files
 from tradu.inference.marian import Files, Translator, kernel
+from tradu.inference.marian.network import Network
 from tradu.inference.marian.shortlist import read_shortlist
 from tradu.inference.marian.translator import LONGEST_TOKENS
 from tradu.inference.registry import load_registry
@@ -151,8 +154,76 @@ def ours(texts: Sequence[str], threads: int, path: str | None = None, batches: S
             translator.translate(texts[start : start + size])
 
     translator.translate(texts[:64])
-    name = f"Tradu, {translator.path}"
+    name = f"Tradu, {path or kernel.kernel().path}"
     return [timed(name, threads, str(size), texts, partial(in_batches, size)) for size in batches]
+
+
+def on_gpu(texts: Sequence[str], batches: Sequence[int] = (128, 512, 8_192)) -> list[Row]:
+    """This engine on a GPU, and the same network there without CUDA graphs and with every batch to its end."""
+    if find_spec("torch") is None:
+        print("a GPU is NOT MEASURED: PyTorch is not installed (make test-torch puts it into .venv/torch)")
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
+        print("a GPU is NOT MEASURED: PyTorch sees none")
+        return []
+    from tradu.inference.marian import device_search
+
+    many = [text for _ in range(max(1, 16_000 // len(texts))) for text in texts]
+    name = torch.cuda.get_device_name()
+    rows = []
+    captured, lanes = device_search._captured, device_search.LANES["cuda"]
+    for how, capture, sizes in ((name, captured, batches), (f"plain, {name}", lambda run, _: run, (512,))):
+        device_search._captured = capture
+        device_search.LANES["cuda"] = lanes if capture is captured else sizes[0]
+        translator = Translator(files("en"), device="cuda")
+        translator.translate(many[:2_048])
+        for size in sizes:
+            portions = [many[i : i + size] for i in range(0, len(many), size)]
+            with _Utilisation() as busy:
+                rows.append(timed(how, 0, str(size), many, partial(_each, translator, portions)))
+            print(f"GPU busy {busy.mean:.0f} % of the time at batch {size}, {how}")
+    device_search._captured, device_search.LANES["cuda"] = captured, lanes
+    alone = [made.text for text in texts[:500] for made in translator.translate([text])]
+    together = [made.text for made in translator.translate(texts[:500])]
+    print(f"{sum(a != b for a, b in zip(alone, together, strict=True)) / len(alone):.2%} differ alone and among others")
+    return rows
+
+
+def _each(translator: Translator, portions: Sequence[Sequence[str]]) -> None:
+    for portion in portions:
+        translator.translate(portion)
+
+
+class _Utilisation:
+    """How busy the first GPU is meanwhile, in percent."""
+
+    def __enter__(self) -> _Utilisation:
+        import pynvml
+
+        pynvml.nvmlInit()
+        self._handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        self._seen: list[int] = []
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def _look(self) -> None:
+        import pynvml
+
+        while not self._end.wait(0.1):
+            self._seen.append(pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu)
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    @property
+    def mean(self) -> float:
+        """Over all looks."""
+        return sum(self._seen) / max(1, len(self._seen))
 
 
 def peak_gops(tiles: int = 60) -> float:
@@ -175,15 +246,15 @@ def peak_gops(tiles: int = 60) -> float:
 def operations(texts: Sequence[str]) -> float:
     """Int8 operations in the translation of texts: two for each weight that a token meets."""
     own = files("en")
-    translator = Translator(own)
-    shape = translator._network.shape
+    network = Network(own.model)
+    shape = network.shape
     attention, forward = 4 * shape.dim**2, 2 * shape.dim * shape.hidden
     encoder = shape.encoder_layers * (attention + forward) + shape.decoder_layers * 2 * shape.dim**2
     decoder = shape.decoder_layers * (2 * shape.dim**2 + 2 * shape.dim**2 + forward)
     assert own.shortlist is not None
-    lists = read_shortlist(own.shortlist, translator._network.target_words)
+    lists = read_shortlist(own.shortlist, network.target_words)
     total = 0.0
-    for made in translator.translate(texts):
+    for made in Translator(own).translate(texts):
         source, target = made.source_tokens, len(made.log_probabilities)
         allowed = set(range(lists.first)).union(source)
         for word in source:
@@ -303,6 +374,7 @@ def report(folder: Path, count: int = 1_000, agreed: int = 2_000) -> list[Row]:
         lambda: references(texts, cores),
         lambda: marian(texts),
         lambda: ours(texts, 1),
+        lambda: on_gpu(texts),
         *([lambda: ours(texts, cores)] if cores > 1 else []),
         lambda: [
             row for path in kernel.paths()[1:] if path != kernel.REFERENCE_PATH for row in ours(texts, 1, path, (512,))

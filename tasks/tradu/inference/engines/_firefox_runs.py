@@ -1,4 +1,4 @@
-"""The two ways to run a Firefox model: in batches on our own kernel, or sentence by sentence with Mozilla's engine."""
+"""The ways to run a Firefox model: in batches, on our kernel or a GPU, or one by one with Mozilla's engine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Runs(Protocol):
 
 
 class Batches:
-    """Our own kernel: all pieces of a call side by side."""
+    """All pieces of a call side by side, on our kernel or on a device of PyTorch."""
 
-    def __init__(self, files: Files, threads: int) -> None:
-        self._translator = Translator(files, threads=threads)
+    def __init__(self, files: Files, threads: int = 1, device: str | None = None) -> None:
+        self._translator = Translator(files, threads=threads, device=device)
 
     def run(self, texts: Sequence[str]) -> list[str]:
         """Translate each piece, what has too many tokens for the model in smaller ones."""

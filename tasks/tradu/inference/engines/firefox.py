@@ -1,4 +1,4 @@
-"""Firefox's neural models (Bergamot), in batches: options `package` or `directory`, `threads`, `backend`."""
+"""Firefox's neural models (Bergamot), in batches: options `package` or `directory`, `threads`, `backend`, `device`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LONGEST_CHARS = 300
 """Longest piece in one call: from about 480 characters on, text is cut off or repeated without a word."""
 LONGEST_WORD_CHARS = 60
 """What is longer is no word but a key, a hash or encoded data, and costs seconds."""
-KERNEL_MARK = "-k1"
-"""Ends the versions of models that run on our kernel; its number is raised when the kernel's output changes."""
-KERNEL, REFERENCE = "kernel", "fxtranslate"
-"""The backends: ours, and Mozilla's engine, one sentence at a time."""
+KERNEL, TORCH, REFERENCE = "kernel", "torch", "fxtranslate"
+"""The backends: our kernel, PyTorch for GPUs, and Mozilla's engine, one sentence at a time."""
+KERNEL_MARK, TORCH_MARK = "-k1", "-t1"
+"""End the versions of models that run on these; a number is raised when the backend's output changes."""
 _WORD = re.compile(rf"{codes.CODE}|\s+|\w+|[^\w\s]")
 _PARAGRAPH = re.compile(r"(\s*\n\s*\n\s*|\t+|(?<=[.!?:;])[^\S\n]*\n\s*)")
 
@@ -128,7 +128,10 @@ def status(model: Model) -> Status:
     """Whether the model's files are here. The version is a digest of them, and the backend: their outputs differ."""
     files = firefox_files.find(model)
     version = version_of(firefox_files.every(files)) if files else ""
-    if files and model.options.get("backend", KERNEL) == KERNEL and built() is not None:
+    backend = model.options.get("backend", KERNEL)
+    if files and backend == TORCH:
+        version += TORCH_MARK
+    if files and backend == KERNEL and built() is not None:
         version += KERNEL_MARK
     return Status(files is not None, version, firefox_files.how_to_add(model))
 
@@ -136,12 +139,14 @@ def status(model: Model) -> Status:
 def _runs(model: Model, files: Files) -> Runs:
     """The backend asked for; where our kernel can't be had, Mozilla's engine, which is slower."""
     backend, threads = model.options.get("backend", KERNEL), model.options.get("threads", "1")
-    if backend not in (KERNEL, REFERENCE):
-        raise ModelError(f"{model.name}: there is no backend {backend!r}; there are: {KERNEL}, {REFERENCE}")
+    if backend not in (KERNEL, TORCH, REFERENCE):
+        raise ModelError(f"{model.name}: there is no backend {backend!r}; there are: {KERNEL}, {TORCH}, {REFERENCE}")
     if not threads.isdecimal() or int(threads) < 1:
         raise ModelError(f"{model.name}: threads must be a number from 1 on, not {threads!r}")
     if backend == REFERENCE:
         return Sentences(model.name, files)
+    if backend == TORCH:
+        return Batches(files, device=model.options.get("device", "cuda"))
     try:
         return Batches(files, int(threads))
     except NoKernelError as error:

@@ -199,6 +199,12 @@ def pointer(array: NDArray[np.generic]) -> int:
     return int(array.ctypes.data)
 
 
+def array(address: int, shape: tuple[int, ...], kind: type[_Number]) -> NDArray[_Number]:
+    """The numbers that a structure points to, as they lie there; whoever owns the memory must outlive the array."""
+    size = int(np.prod(shape)) * np.dtype(kind).itemsize
+    return np.frombuffer(memoryview((ctypes.c_ubyte * size).from_address(address)), kind).reshape(shape)
+
+
 def aligned(shape: tuple[int, ...], kind: type[_Number]) -> NDArray[_Number]:
     """An array of zeros that begins at a multiple of 64 bytes, as the kernel's vectors want it."""
     size = int(np.prod(shape)) * np.dtype(kind).itemsize

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +11,15 @@ from numpy.typing import NDArray
 
 from tradu.errors import ModelError
 from tradu.inference.marian import kernel
+from tradu.inference.marian.kernel_search import KernelSearch
 from tradu.inference.marian.network import Network
+from tradu.inference.marian.search import LONGEST_LIMIT, Found, Search
 from tradu.inference.marian.shortlist import read_shortlist
 from tradu.inference.marian.vocabulary import Vocabulary
 
-SLOTS = 48
-"""Hypotheses decoded side by side by one thread: a whole block of the kernel; with more, their keys leave the cache."""
-GROUP_TOKENS = 1_024
-"""Source tokens encoded together."""
 LONGEST_TOKENS = 127
 """Longest text in one piece, tokens without the end of sentence: the models lose text of longer ones."""
-_LIMIT_FACTOR, _LIMIT_MORE, _LONGEST_LIMIT = 2, 4, 256
+_LIMIT_FACTOR, _LIMIT_MORE = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,40 +71,36 @@ class Files:
 class Translator:
     """A model ready to translate. Safe to share between threads; the weights are shared between processes."""
 
-    def __init__(self, files: Files, *, threads: int = 1, path: str | None = None) -> None:
+    def __init__(self, files: Files, *, threads: int = 1, path: str | None = None, device: str | None = None) -> None:
         """Load a model.
 
         Args:
             files: where it lies.
             threads: threads a call may use.
             path: instruction set; None: the best this processor has.
+            device: a device of PyTorch to run on, such as "cuda"; None: the kernel, to which alone the others apply.
 
         Raises:
-            ModelError: a file is damaged or of another kind, or there is no kernel.
+            ModelError: a file is damaged or of another kind, or there is no kernel or no such device.
             OSError: a file can't be read.
+            ResourceError: the device has no room for the model.
         """
         if threads < 1:
             raise ModelError(f"{threads} threads can't translate")
-        self.threads = threads
-        self._kernel = kernel.kernel(path)
-        self._network = Network(files.model)
+        network = Network(files.model)
         self._source = Vocabulary.read(files.source_vocabulary)
         shared = files.source_vocabulary.read_bytes() == files.target_vocabulary.read_bytes()
         self._target = self._source if shared else Vocabulary.read(files.target_vocabulary)
         for vocabulary, words in (
-            (self._source, self._network.source_words),
-            (self._target, self._network.target_words),
+            (self._source, network.source_words),
+            (self._target, network.target_words),
         ):
             if len(vocabulary) > words:
                 raise ModelError(f"{files.model}: a vocabulary of {len(vocabulary)} pieces for a model of {words}")
-        self._network.use_vocabulary(self._target.end, shared)
+        network.use_vocabulary(self._target.end, shared)
         if files.shortlist:
-            self._network.use_shortlist(read_shortlist(files.shortlist, self._network.target_words))
-
-    @property
-    def path(self) -> str:
-        """The instruction set in use."""
-        return self._kernel.path
+            network.use_shortlist(read_shortlist(files.shortlist, network.target_words))
+        self._search = KernelSearch(network, threads, path) if device is None else _device_search(network, device)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of the texts' pieces, without the end of sentence."""
@@ -138,99 +131,33 @@ class Translator:
             raise ModelError(f"a beam of {beam}: it must be 1 to {kernel.MAX_BEAM}")
         if not sources:
             return []
-        batch = _Batch(sources, beam, alignment, self.threads)
-        if batch.threads == 1:
-            self._kernel.translate(self._network.structure, batch.job)
-        else:
-            with ThreadPoolExecutor(batch.threads) as pool:
-                calls = [
-                    pool.submit(self._kernel.translate, self._network.structure, batch.job)
-                    for _ in range(batch.threads)
-                ]
-                for call in calls:
-                    call.result()
-        return [batch.translation(number, self._target) for number in range(len(sources))]
+        longest = max(map(len, sources))
+        if not all(sources) or longest > LONGEST_TOKENS + 1:
+            raise ModelError(f"a text of {longest - 1} tokens; the model reads {LONGEST_TOKENS}: see pieces_that_fit")
+        limits = [min(_LIMIT_FACTOR * len(source) + _LIMIT_MORE, LONGEST_LIMIT) for source in sources]
+        found = self._search.translate(sources, limits, beam, alignment)
+        return [
+            Translation(tuple(source), tuple(self._hypothesis(one) for one in hypotheses))
+            for source, hypotheses in zip(sources, found, strict=True)
+        ]
 
-
-class _Batch:
-    """The memory of a call: what goes in, laid out as the kernel reads it, and what comes out."""
-
-    def __init__(self, sources: Sequence[Sequence[int]], beam: int, alignment: bool, threads: int) -> None:
-        self._sources = sources
-        self._beam = beam
-        self.threads = min(threads, len(sources))
-        lengths = np.fromiter((len(ids) for ids in sources), np.int64, len(sources))
-        if lengths.min() < 1 or lengths.max() > LONGEST_TOKENS + 1:
-            raise ModelError(
-                f"a text of {lengths.max() - 1} tokens; the model reads {LONGEST_TOKENS}: see pieces_that_fit"
-            )
-        # the longest first, so that the last to finish are short
-        self._order = np.argsort(-lengths, kind="stable").astype(np.int32)
-        self._tokens = np.fromiter((i for ids in sources for i in ids), np.int32, int(lengths.sum()))
-        self._offsets = _offsets(lengths)
-        self._limits = np.minimum(_LIMIT_FACTOR * lengths + _LIMIT_MORE, _LONGEST_LIMIT).astype(np.int32)
-        self._cursor = np.zeros(1, np.int32)
-        self._places = _offsets(self._limits.astype(np.int64) * beam)
-        self._chosen = np.zeros(self._places[-1], np.int32)
-        self._log_probabilities = np.zeros(self._places[-1], np.float32)
-        self._lengths = np.zeros(len(sources) * beam, np.int32)
-        self._complete = np.zeros(len(sources) * beam, np.uint8)
-        self._scores = np.zeros(len(sources) * beam, np.float32)
-        self._attention_places = _offsets(self._limits * lengths * beam)
-        self._attention = np.zeros(self._attention_places[-1], np.float32) if alignment else None
-        self.job = self._job(int(lengths.sum()))
-
-    def _job(self, tokens: int) -> kernel.Job:
-        at = kernel.pointer
-        share = -(-tokens // self.threads)
-        return kernel.Job(
-            len(self._sources),
-            at(self._order),
-            at(self._tokens),
-            at(self._offsets),
-            at(self._limits),
-            self._beam,
-            SLOTS,
-            min(GROUP_TOKENS, share),
-            at(self._cursor),
-            at(self._places),
-            at(self._chosen),
-            at(self._log_probabilities),
-            at(self._lengths),
-            at(self._complete),
-            at(self._scores),
-            at(self._attention_places),
-            at(self._attention) if self._attention is not None else None,
-        )
-
-    def translation(self, number: int, vocabulary: Vocabulary) -> Translation:
-        """The result for one source."""
-        rows = range(number * self._beam, (number + 1) * self._beam)
-        made = (self._hypothesis(number, rank, row, vocabulary) for rank, row in enumerate(rows) if self._lengths[row])
-        return Translation(tuple(self._sources[number]), tuple(made))
-
-    def _hypothesis(self, number: int, rank: int, row: int, vocabulary: Vocabulary) -> Hypothesis:
-        start = int(self._places[number]) + rank * int(self._limits[number])
-        end = start + int(self._lengths[row])
-        complete = bool(self._complete[row])
-        tokens = tuple(self._chosen[start : end - complete].tolist())
+    def _hypothesis(self, found: Found) -> Hypothesis:
+        tokens = tuple(found.tokens[: len(found.tokens) - found.complete].tolist())
         return Hypothesis(
-            vocabulary.decode(tokens),
+            self._target.decode(tokens),
             tokens,
-            tuple(self._log_probabilities[start:end].tolist()),
-            float(self._scores[row]),
-            complete,
-            self._alignment(number, rank, end - start),
+            tuple(found.log_probabilities.tolist()),
+            found.score,
+            found.complete,
+            found.attention,
         )
 
-    def _alignment(self, number: int, rank: int, length: int) -> NDArray[np.float32] | None:
-        if self._attention is None:
-            return None
-        width = len(self._sources[number])
-        start = int(self._attention_places[number]) + rank * int(self._limits[number]) * width
-        return self._attention[start : start + length * width].reshape(length, width).copy()
 
-
-def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each piece of these sizes begins, and where the last one ends."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
+def _device_search(network: Network, device: str) -> Search:
+    try:
+        from tradu.inference.marian.device_search import DeviceSearch
+    except ImportError as error:
+        raise ModelError(
+            f"PyTorch is needed for the device {device!r}: pip install 'tradu[torch]' ({error})"
+        ) from error
+    return DeviceSearch(network, device)

@@ -14,9 +14,9 @@ from fixtures.marian import Tiny, model_bytes, shortlist_bytes, written
 from tradu.errors import ModelError
 from tradu.inference.marian import kernel
 from tradu.inference.marian.format import File
+from tradu.inference.marian.kernel_search import _Batch
 from tradu.inference.marian.network import Network
 from tradu.inference.marian.shortlist import read_shortlist
-from tradu.inference.marian.translator import _Batch
 
 WHOLE = model_bytes(Tiny(encoder_layers=1, decoder_layers=1))
 LISTS = shortlist_bytes([[3, 4], [], [5]], first=2)
@@ -28,7 +28,7 @@ fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 def run(network: Network) -> None:
     """Translate something; it may be nonsense, but not a crash."""
     network.use_vocabulary(0, shared=True)
-    batch = _Batch([[5, 6, 7, 0], [8, 0]], beam=2, alignment=True, threads=1)
+    batch = _Batch([[5, 6, 7, 0], [8, 0]], [12, 8], beam=2, alignment=True, threads=1)
     kernel.kernel().translate(network.structure, batch.job)
 
 

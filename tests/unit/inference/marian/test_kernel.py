@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fixtures.marian import Tiny, model_bytes, shortlist_bytes, written
 from tradu.errors import ModelError
 from tradu.inference.marian import kernel
+from tradu.inference.marian.kernel_search import _Batch
 from tradu.inference.marian.network import Network, positions
 from tradu.inference.marian.shortlist import read_shortlist
-from tradu.inference.marian.translator import _Batch
 
 PATHS = [path for path in kernel.paths() if path != kernel.REFERENCE_PATH]
 SOURCES = [[5, 6, 7, 0], [8, 0], [9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 0], [30, 31, 0]]
@@ -46,7 +46,7 @@ def test_products_are_exact(path: str, inputs: int, outputs: int, tiles: int, ex
 def decoded(
     network: Network, path: str, sources: list[list[int]], beam: int = 1
 ) -> list[tuple[list[int], list[float]]]:
-    batch = _Batch(sources, beam, alignment=False, threads=1)
+    batch = _Batch(sources, [min(2 * len(ids) + 4, 256) for ids in sources], beam, alignment=False, threads=1)
     kernel.kernel(path).translate(network.structure, batch.job)
     made = []
     for number in range(len(sources)):
