@@ -37,7 +37,7 @@ bench: setup  ## Benchmarks: takes minutes.
 	$(BIN)/python -m pytest tests/benchmarks -s
 
 test-torch: setup  ## The tests of the GPU's code, on a GPU or the processor: fetches PyTorch (200 MB, with CUDA 3 GB).
-	@[ -d .venv/torch ] || { $(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venv/torch.new -r .ci/torch.txt && mv .venv/torch.new .venv/torch; }
+	@[ -d .venv/torch ] || { rm -rf .venv/torch.new; $(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venv/torch.new -r .ci/torch.txt && mv .venv/torch.new .venv/torch; }
 	PYTHONPATH=.venv/torch $(BIN)/python -m pytest tests/integration/inference/test_device.py
 
 drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: half an hour a seed.

@@ -400,6 +400,14 @@ def _say_ratios(rows: Sequence[Row], texts: Sequence[str]) -> None:
     print(f"per core, in bulk: {bulk.texts / bulk.seconds / singles:.1f} times the best engine of PyPI", end="")
     print(f", {bulk.texts / bulk.seconds / max(batched):.1f} times batched Marian" if batched else "", end="")
     print(f"; at batch 1: {single.texts / single.seconds / singles:.1f} times the best engine of PyPI")
+    on_device = [row for row in rows if row.cores == 0]
+    if on_device:
+        rates = {
+            plain: max(r.texts / r.seconds for r in on_device if r.engine.startswith("plain") == plain)
+            for plain in (True, False)
+        }
+        print(f"on the GPU: {rates[False] / rates[True]:.1f} times plain PyTorch, ", end="")
+        print(f"{rates[False] * bulk.seconds / bulk.texts:.0f} times one core")
     peak, needed = peak_gops(), operations(texts)
     reached = needed / bulk.seconds / 1e9
     print(

@@ -14,7 +14,7 @@ import pytest
 from sacrebleu.metrics import CHRF
 
 from fixtures.marian import Tiny, model_bytes, shortlist_bytes, written
-from tradu.errors import ModelError
+from tradu.errors import ModelError, ResourceError
 from tradu.inference import clauses, engines, firefox_files
 from tradu.inference.marian import Files, Translator
 from tradu.inference.marian.network import Network
@@ -135,6 +135,30 @@ def test_the_engine_takes_it_as_a_backend() -> None:
     assert made[1] == ""
     assert "\ue000" in made[2]
     assert len(made[3]) > 1_000
+
+
+def test_with_short_memory_it_goes_on_with_fewer_lanes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from tradu.inference.marian import device_search
+
+    made, tried = device_search._Lanes, []
+
+    def roomless(network: object, count: int, *key: object) -> object:
+        tried.append(count)
+        if count > room:
+            raise torch.OutOfMemoryError("no room")
+        return made(network, count, *key)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(device_search.LANES, where(), 256)
+    monkeypatch.setattr(device_search, "_Lanes", roomless)
+    room = 64
+    search = searched(tmp_path)
+    assert all(search.translate(SOURCES, [20] * len(SOURCES), 1, False))
+    assert tried[:4] == [256, 128, 64, 64]
+    room = 0
+    with pytest.raises(ResourceError, match="out of memory"):
+        searched(tmp_path).translate(SOURCES, [20] * len(SOURCES), 1, False)
 
 
 def test_no_such_device_is_a_clear_error() -> None:

@@ -24,6 +24,8 @@ LANES = {"cuda": 1_024, "cpu": 32}
 """Hypotheses decoded side by side, by kind of device: on a GPU enough to fill it, on a processor few are as fast."""
 LENGTHS = (16, 32, 64, 128)
 """Source tokens that lanes have room for; a sentence goes where it just fits."""
+FEWEST_LANES = 32
+"""Where memory is short half the lanes are tried, and half of those, down to these."""
 STEPS = 8
 """Words decoded between two looks at what is finished."""
 _COMPLETE, _STOPPED = 1, 2
@@ -45,6 +47,7 @@ class DeviceSearch:
             raise ResourceError(f"{device} has no room for the model: {error}") from error
         except (RuntimeError, AssertionError) as error:
             raise ModelError(f"PyTorch can't use the device {device!r}: {error}") from error
+        self._count = LANES[self._network.device.type]
         self._lock = threading.Lock()
         self._lanes: dict[tuple[int, int, bool], _Lanes] = {}
 
@@ -57,21 +60,30 @@ class DeviceSearch:
             ModelError: the device failed.
             ResourceError: the device's memory is short.
         """
-        found: list[list[Found]] = [[] for _ in sources]
         with self._lock, torch.inference_mode():
-            try:
-                for length, numbers in _by_length(sources).items():
-                    key = (length, beam, alignment)
-                    if key not in self._lanes:
-                        self._lanes[key] = _Lanes(self._network, *key)
-                    self._lanes[key].run(sources, limits, numbers, found)
-            except BaseException as error:
-                self._lanes.clear()  # sentences were left in them
-                if isinstance(error, torch.OutOfMemoryError):
-                    raise ResourceError(f"{self._network.device} is out of memory: {error}") from error
-                if isinstance(error, RuntimeError):
+            while True:
+                try:
+                    return self._translate(sources, limits, beam, alignment)
+                except torch.OutOfMemoryError as error:
+                    if self._count <= FEWEST_LANES:
+                        raise ResourceError(f"{self._network.device} is out of memory: {error}") from error
+                    self._count //= 2
+                except RuntimeError as error:
                     raise ModelError(f"{self._network.device} failed: {error}") from error
-                raise
+
+    def _translate(
+        self, sources: Sequence[Sequence[int]], limits: Sequence[int], beam: int, alignment: bool
+    ) -> list[list[Found]]:
+        found: list[list[Found]] = [[] for _ in sources]
+        try:
+            for length, numbers in _by_length(sources).items():
+                key = (length, beam, alignment)
+                if key not in self._lanes:
+                    self._lanes[key] = _Lanes(self._network, self._count, *key)
+                self._lanes[key].run(sources, limits, numbers, found)
+        except BaseException:
+            self._lanes.clear()  # sentences were left in them, or they are too many
+            raise
         return found
 
 
@@ -87,10 +99,10 @@ def _by_length(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
 class _Lanes:
     """Sentences of up to `length` tokens being decoded. Tensors are [sentence, hypothesis, ...]."""
 
-    def __init__(self, network: DeviceNetwork, length: int, beam: int, alignment: bool) -> None:
+    def __init__(self, network: DeviceNetwork, count: int, length: int, beam: int, alignment: bool) -> None:
         self._network = network
         self._beam = beam
-        self._rows = rows = max(1, LANES[network.device.type] // beam)
+        self._rows = rows = max(1, count // beam)
         self._group = max(1, rows // 4)
 
         def numbers(*shape: int, of: torch.dtype = torch.int64) -> Tensor:
@@ -267,14 +279,15 @@ def _captured(run: Callable[[], None], device: torch.device) -> Callable[[], Non
     """On a GPU the function as a CUDA graph, which must find its tensors where they are now; else the function."""
     if device.type != "cuda":
         return run
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):  # libraries are set up in the first calls, which no graph can hold
-        for _ in range(2):
-            run()
-    torch.cuda.current_stream(device).wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        run()
+    with torch.cuda.device(device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # libraries are set up in the first calls, which no graph can hold
+            for _ in range(2):
+                run()
+        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            run()
     replay: Callable[[], None] = graph.replay
     return replay
