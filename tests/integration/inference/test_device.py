@@ -161,6 +161,12 @@ def test_with_short_memory_it_goes_on_with_fewer_lanes(tmp_path: Path, monkeypat
         searched(tmp_path).translate(SOURCES, [20] * len(SOURCES), 1, False)
 
 
+def test_ids_outside_the_vocabulary_are_refused(tmp_path: Path) -> None:
+    for bad in (-1, 100):
+        with pytest.raises(ModelError, match="does not know"):
+            searched(tmp_path).translate([[5, 0], [bad, 0]], [9, 9], 1, False)
+
+
 def test_no_such_device_is_a_clear_error() -> None:
     for wrong in ("cuda:99", "abacus"):
         with pytest.raises(ModelError, match=f"can't use the device '{wrong}'"):

@@ -57,9 +57,11 @@ class DeviceSearch:
         """The hypotheses for sources (ids with the end of sentence), of at most their limits of words, the best first.
 
         Raises:
-            ModelError: the device failed.
+            ModelError: the sources can't be this model's, or the device failed.
             ResourceError: the device's memory is short.
         """
+        if not 0 <= min(map(min, sources)) <= max(map(max, sources)) < len(self._network.source):
+            raise ModelError("a source has a word that the model does not know")
         with self._lock, torch.inference_mode():
             while True:
                 try:
