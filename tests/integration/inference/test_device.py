@@ -33,6 +33,7 @@ SOURCES = [[5, 6, 7, 0], [8, 0], [*range(9, 26), 0], [30, 31, 0], [*range(40, 90
 def where() -> str:
     import torch
 
+    torch.set_num_threads(1)  # its threads wait spinning, which is slow beside other work
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
