@@ -20,6 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -36,6 +37,8 @@ from tradu.inference.registry import load_registry
 
 BATCHES = (1, 8, 32, 128, 512)
 PROCESSES = 8
+PLAIN_BATCH = 512
+"""What plain PyTorch is given at once."""
 MORE_CATALOGUES = ("jupyterlab-language-pack-pt-BR", "django-oscar", "django-cms", "django-allauth", "sphinx")
 """For 2,000 Portuguese sentences (BSD, MIT)."""
 PAIRS = {"en": "firefox-en-pt", "pt": "firefox-pt-en"}
@@ -158,8 +161,8 @@ def ours(texts: Sequence[str], threads: int, path: str | None = None, batches: S
     return [timed(name, threads, str(size), texts, partial(in_batches, size)) for size in batches]
 
 
-def on_gpu(texts: Sequence[str], batches: Sequence[int] = (128, 512, 8_192)) -> list[Row]:
-    """This engine on a GPU, and the same network there without CUDA graphs and with every batch to its end."""
+def on_gpu(texts: Sequence[str]) -> list[Row]:
+    """This engine on a GPU, where there is one."""
     if find_spec("torch") is None:
         print("a GPU is NOT MEASURED: PyTorch is not installed (make test-torch puts it into .venv/torch)")
         return []
@@ -168,27 +171,54 @@ def on_gpu(texts: Sequence[str], batches: Sequence[int] = (128, 512, 8_192)) -> 
     if not torch.cuda.is_available():
         print("a GPU is NOT MEASURED: PyTorch sees none")
         return []
+    many = [text for _ in range(max(1, 16_000 // len(texts))) for text in texts]
+    return on_device("cuda", torch.cuda.get_device_name(), many)
+
+
+def on_device(device: str, name: str, texts: Sequence[str], batches: Sequence[int] = (128, 512, 8_192)) -> list[Row]:
+    """This engine on a device of PyTorch, and the same network without CUDA graphs, all of a batch side by side."""
     from tradu.inference.marian import device_search
 
-    many = [text for _ in range(max(1, 16_000 // len(texts))) for text in texts]
-    name = torch.cuda.get_device_name()
+    rows = _device_rows(device, name, texts, batches)
+    with (
+        patch.object(device_search, "_captured", lambda run, _: run),
+        patch.dict(device_search.LANES, {device: PLAIN_BATCH}),
+    ):
+        return rows + _device_rows(device, f"plain, {name}", texts, (PLAIN_BATCH,))
+
+
+def _device_rows(device: str, name: str, texts: Sequence[str], batches: Sequence[int]) -> list[Row]:
+    translator = Translator(files("en"), device=device)
+    translator.translate(texts[:2_048])
     rows = []
-    captured, lanes = device_search._captured, device_search.LANES["cuda"]
-    for how, capture, sizes in ((name, captured, batches), (f"plain, {name}", lambda run, _: run, (512,))):
-        device_search._captured = capture
-        device_search.LANES["cuda"] = lanes if capture is captured else sizes[0]
-        translator = Translator(files("en"), device="cuda")
-        translator.translate(many[:2_048])
-        for size in sizes:
-            portions = [many[i : i + size] for i in range(0, len(many), size)]
-            with _Utilisation() as busy:
-                rows.append(timed(how, 0, str(size), many, partial(_each, translator, portions)))
-            print(f"GPU busy {busy.mean:.0f} % of the time at batch {size}, {how}")
-    device_search._captured, device_search.LANES["cuda"] = captured, lanes
-    alone = [made.text for text in texts[:500] for made in translator.translate([text])]
-    together = [made.text for made in translator.translate(texts[:500])]
-    print(f"{sum(a != b for a, b in zip(alone, together, strict=True)) / len(alone):.2%} differ alone and among others")
+    for size in batches:
+        portions = [texts[i : i + size] for i in range(0, len(texts), size)]
+        with _Utilisation() as busy:
+            rows.append(timed(name, 0, str(size), texts, partial(_each, translator, portions)))
+        print(f"GPU busy {busy.mean:.0f} % of the time at batch {size}, {name}")
     return rows
+
+
+def device_agreement(texts: Sequence[str]) -> list[str]:
+    """How far the output on a device of PyTorch is that of Marian in float32, of our kernel, and of itself alone."""
+    if find_spec("torch") is None:
+        return ["a device of PyTorch is NOT COMPARED: PyTorch is not installed (make test-torch)"]
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    translator = Translator(files("en"), device=device)
+    made = [t.text for t in translator.translate(texts)]
+    others = {"our kernel": [t.text for t in Translator(files("en")).translate(texts)]}
+    if marian_float32.interpreter() is not None:
+        for batch in (1, 32):
+            others[f"pymarian float32, batch {batch}"] = marian_float32.translate(files("en"), texts, batch)[1]
+    lines = [f"PyTorch on {device}, {len(texts)} sentences en to pt"]
+    for name, other in others.items():
+        same = sum(a == b for a, b in zip(made, other, strict=True)) / len(texts)
+        lines.append(f"  {same:.2%} identical with {name}, chrF {CHRF().corpus_score(made, [other]).score:.2f}")
+    alone = [translator.translate([text])[0].text for text in texts[:100]]
+    differ = sum(a != b for a, b in zip(alone, made[:100], strict=True))
+    return [*lines, f"  {differ} of {len(alone)} differ alone and among others"]
 
 
 def _each(translator: Translator, portions: Sequence[Sequence[str]]) -> None:
@@ -388,6 +418,7 @@ def report(folder: Path, count: int = 1_000, agreed: int = 2_000) -> list[Row]:
     _say_memory(texts)
     for language in PAIRS:
         print("\n".join(agreement(language, sentences(language, pairs, agreed), pairs)), flush=True)
+    print("\n".join(device_agreement(texts[:400])))
     return rows
 
 
