@@ -127,13 +127,20 @@ def load(model: Model) -> FirefoxEngine:
 def status(model: Model) -> Status:
     """Whether the model's files are here. The version is a digest of them, and the backend: their outputs differ."""
     files = firefox_files.find(model)
-    version = version_of(firefox_files.every(files)) if files else ""
-    backend = model.options.get("backend", KERNEL)
-    if files and backend == TORCH:
-        version += TORCH_MARK
-    if files and backend == KERNEL and built() is not None:
-        version += KERNEL_MARK
+    version = version_of(firefox_files.every(files)) + _mark(model) if files else ""
     return Status(files is not None, version, firefox_files.how_to_add(model))
+
+
+def _mark(model: Model) -> str:
+    """What the backend adds to a version; float16 on a GPU and float32 on a processor are told apart."""
+    backend = model.options.get("backend", KERNEL)
+    if backend == TORCH:
+        return f"{TORCH_MARK}-{_device(model).partition(':')[0]}"
+    return KERNEL_MARK if backend == KERNEL and built() is not None else ""
+
+
+def _device(model: Model) -> str:
+    return model.options.get("device", "cuda")
 
 
 def _runs(model: Model, files: Files) -> Runs:
@@ -146,7 +153,7 @@ def _runs(model: Model, files: Files) -> Runs:
     if backend == REFERENCE:
         return Sentences(model.name, files)
     if backend == TORCH:
-        return Batches(files, device=model.options.get("device", "cuda"))
+        return Batches(files, device=_device(model))
     try:
         return Batches(files, int(threads))
     except NoKernelError as error:
