@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from pydoc_data.topics import topics
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from sacrebleu.metrics import CHRF
 
-from fixtures.marian import Tiny, model_bytes, shortlist_bytes, written
+from fixtures.marian import Tiny, model_bytes, real_english, real_files, real_model, shortlist_bytes, written
 from tradu.errors import ModelError, ResourceError
-from tradu.inference import clauses, engines, firefox_files
-from tradu.inference.marian import Files, Translator
+from tradu.inference import engines
+from tradu.inference.marian import Translator
 from tradu.inference.marian.network import Network
 from tradu.inference.marian.shortlist import read_shortlist
-from tradu.inference.registry import load_registry
-from tradu.settings import Settings
 
 if TYPE_CHECKING:
     from tradu.inference.marian.device_search import DeviceSearch
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="NOT TESTED without PyTorch: make test-torch")
-MODEL = load_registry(Settings(include=Path(__file__).resolve().parents[3] / "include")).model("firefox-en-pt")
 SOURCES = [[5, 6, 7, 0], [8, 0], [*range(9, 26), 0], [30, 31, 0], [*range(40, 90), 0]]
 
 
@@ -37,22 +32,14 @@ def where() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def files() -> Files:
-    found = firefox_files.find(MODEL)
-    assert found is not None
-    return found
-
-
 @pytest.fixture(scope="module")
 def device() -> Translator:
-    return Translator(files(), device=where())
+    return Translator(real_files(), device=where())
 
 
 @pytest.fixture(scope="module")
 def english() -> list[str]:
-    text = " ".join(" ".join(topics.values()).split())
-    found = [s.strip() for s in clauses.sentences(text, "en") if 20 < len(s) < 300 and not set("~=*") & set(s)]
-    return random.Random(1).sample(found, 60)
+    return real_english(60)
 
 
 def searched(tmp_path: Path, lists: list[list[int]] | None = None) -> DeviceSearch:
@@ -102,7 +89,7 @@ def test_a_sentence_uses_its_own_words_only(tmp_path: Path) -> None:
 
 def test_it_says_what_the_kernel_says(device: Translator, english: list[str]) -> None:
     """The kernel rounds activations to 8 bits, a device does not: most sentences are equal all the same."""
-    kernel = [made.text for made in Translator(files()).translate(english)]
+    kernel = [made.text for made in Translator(real_files()).translate(english)]
     made = device.translate(english)
     assert CHRF().corpus_score([m.text for m in made], [kernel]).score > 94
     assert sum(m.text == k for m, k in zip(made, kernel, strict=True)) > len(english) / 2
@@ -113,7 +100,7 @@ def test_it_says_what_the_kernel_says(device: Translator, english: list[str]) ->
 
 
 def test_n_best_and_alignment(device: Translator, english: list[str]) -> None:
-    kernel = Translator(files()).translate(english[:20], beam=4, alignment=True)
+    kernel = Translator(real_files()).translate(english[:20], beam=4, alignment=True)
     near = 0
     for made, other in zip(device.translate(english[:20], beam=4, alignment=True), kernel, strict=True):
         scores = [h.score for h in made.hypotheses]
@@ -130,7 +117,8 @@ def test_n_best_and_alignment(device: Translator, english: list[str]) -> None:
 
 
 def test_the_engine_takes_it_as_a_backend() -> None:
-    engine = engines.load(replace(MODEL, options={**MODEL.options, "backend": "torch", "device": where()}))
+    model = real_model()
+    engine = engines.load(replace(model, options={**model.options, "backend": "torch", "device": where()}))
     made = engine.translate(["The library opens at nine.", "", "Press \ue000 to go on.", "word " * 400])
     assert "biblioteca" in made[0]
     assert made[1] == ""
@@ -171,4 +159,4 @@ def test_ids_outside_the_vocabulary_are_refused(tmp_path: Path) -> None:
 def test_no_such_device_is_a_clear_error() -> None:
     for wrong in ("cuda:99", "abacus"):
         with pytest.raises(ModelError, match=f"can't use the device '{wrong}'"):
-            Translator(files(), device=wrong)
+            Translator(real_files(), device=wrong)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from pydoc_data.topics import topics
 
 import numpy as np
 import pytest
@@ -15,41 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics import CHRF
 
+from fixtures.marian import real_english, real_files, real_model
 from tradu.errors import ModelError
-from tradu.inference import clauses, engines, firefox_files
+from tradu.inference import engines
 from tradu.inference.engines import _firefox_runs
-from tradu.inference.engines.firefox import LONGEST_CHARS
-from tradu.inference.marian import Files, Translation, Translator, kernel, pieces_that_fit
+from tradu.inference.marian import Translation, Translator, kernel, pieces_that_fit
 from tradu.inference.marian.build import NoKernelError
 from tradu.inference.marian.translator import LONGEST_TOKENS
-from tradu.inference.model import Model
-from tradu.inference.registry import load_registry
-from tradu.settings import Settings
 
-INCLUDE = Path(__file__).resolve().parents[3] / "include"
 PATHS = [path for path in kernel.paths() if path != kernel.REFERENCE_PATH]
-
-
-def model(name: str = "firefox-en-pt") -> Model:
-    return load_registry(Settings(include=INCLUDE)).model(name)
-
-
-def files(name: str = "firefox-en-pt") -> Files:
-    found = firefox_files.find(model(name))
-    assert found is not None
-    return found
 
 
 @pytest.fixture(scope="module")
 def translator() -> Translator:
-    return Translator(files())
+    return Translator(real_files())
 
 
 @pytest.fixture(scope="module")
 def english() -> list[str]:
-    text = " ".join(" ".join(topics.values()).split())
-    found = [s.strip() for s in clauses.sentences(text, "en") if 20 < len(s) < LONGEST_CHARS and not set("~=") & set(s)]
-    return random.Random(1).sample(found, 120)
+    return real_english(120)
 
 
 @pytest.fixture(scope="module")
@@ -69,23 +51,23 @@ def test_batch_order_and_threads_change_nothing(
 ) -> None:
     chosen = data.draw(st.lists(st.integers(0, len(english) - 1), min_size=1, max_size=60))
     threads = data.draw(st.integers(1, 4))
-    made = Translator(files(), threads=threads) if threads > 1 else translator
+    made = Translator(real_files(), threads=threads) if threads > 1 else translator
     assert numbers(made.translate([english[i] for i in chosen])) == numbers([alone[i] for i in chosen])
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_every_instruction_set_gives_the_same_bits(path: str, english: list[str], alone: list[Translation]) -> None:
     some = 12 if path == "portable" else 60
-    made = Translator(files(), path=path).translate(english[:some])
+    made = Translator(real_files(), path=path).translate(english[:some])
     assert numbers(made) == numbers(alone[:some])
 
 
 @pytest.mark.parametrize("name", ["firefox-en-pt", "firefox-pt-en"])
 def test_it_agrees_with_the_reference_engine(name: str, english: list[str]) -> None:
-    own = files(name)
+    own = real_files(name)
     texts = english
     if name == "firefox-pt-en":
-        portuguese = [made.text for made in Translator(files()).translate(english)]
+        portuguese = [made.text for made in Translator(real_files()).translate(english)]
         texts = [
             t
             for t, ids in zip(portuguese, Translator(own).tokens(portuguese), strict=True)
@@ -149,7 +131,7 @@ def test_text_beyond_the_model_is_refused_or_cut_never_lost(translator: Translat
 
 
 def test_blank_pieces_keep_their_place() -> None:
-    runs = _firefox_runs.Batches(files(), 1)
+    runs = _firefox_runs.Batches(real_files(), 1)
     one, blank, two = runs.run(["One house.", "", "Two houses."])
     assert (one, blank, two) == (*runs.run(["One house."]), "", *runs.run(["Two houses."]))
     spaced = "abc " * 200
@@ -157,23 +139,33 @@ def test_blank_pieces_keep_their_place() -> None:
 
 
 def test_without_a_shortlist_all_words_are_allowed(english: list[str], alone: list[Translation]) -> None:
-    made = Translator(replace(files(), shortlist=None)).translate(english[:8])
+    made = Translator(replace(real_files(), shortlist=None)).translate(english[:8])
     assert CHRF().corpus_score([m.text for m in made], [[a.text for a in alone[:8]]]).score > 80
 
 
 def test_the_backends_are_interchangeable(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     texts = ["The library opens at nine.", "Stop", "Press \ue000 to go on.", "", "One.\n\nTwo houses."]
-    ours = engines.load(model()).translate(texts)
-    reference = engines.load(replace(model(), options={**model().options, "backend": "fxtranslate"}))
+    ours = engines.load(real_model()).translate(texts)
+    reference = engines.load(replace(real_model(), options={**real_model().options, "backend": "fxtranslate"}))
     assert CHRF().corpus_score(reference.translate(texts), [ours]).score > 60
 
     def none(*_: object, **__: object) -> Translator:
         raise NoKernelError("no compiler here")
 
     monkeypatch.setattr(_firefox_runs, "Translator", none)
-    fallback = engines.load(model())
+    fallback = engines.load(real_model())
     assert "no compiler here" in caplog.text
     assert fallback.translate(texts) == reference.translate(texts)
+
+
+def test_versions_tell_backends_and_devices_apart() -> None:
+    model = real_model()
+    options = ({"backend": "torch"}, {"backend": "torch", "device": "cuda:1"}, {"backend": "torch", "device": "cpu"})
+    gpu, other_gpu, processor = (
+        engines.status(replace(model, options={**model.options, **each})).version for each in options
+    )
+    assert gpu == other_gpu
+    assert len({gpu, processor, engines.status(model).version}) == 3
 
 
 @pytest.mark.parametrize(
@@ -181,11 +173,11 @@ def test_the_backends_are_interchangeable(monkeypatch: pytest.MonkeyPatch, caplo
 )
 def test_wrong_options_are_named(options: dict[str, str], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        engines.load(replace(model(), options={**model().options, **options}))
+        engines.load(replace(real_model(), options={**real_model().options, **options}))
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
-    whole = files()
+    whole = real_files()
     for field in ("model", "source_vocabulary", "shortlist"):
         path: Path = getattr(whole, field)
         cut = tmp_path / path.name

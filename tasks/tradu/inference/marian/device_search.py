@@ -143,7 +143,7 @@ class _Lanes:
         inside: dict[int, int] = {}
         while waiting or inside:
             free = [row for row in range(self._rows) if row not in inside]
-            # a group is encoded when a quarter of the lanes stand empty: often enough, and no padding in the encoder
+            # a group is encoded when a quarter of the lanes stand empty: often enough, and with little padding
             while waiting and (len(free) >= self._group or not inside):
                 group = [waiting.pop() for _ in range(min(self._group, len(free), len(waiting)))]
                 rows, free = free[: len(group)], free[len(group) :]
@@ -152,9 +152,9 @@ class _Lanes:
             self._decode()
             live = self._live.any(1).cpu().numpy()
             done = [row for row in inside if not live[row]]
-            for row, hypotheses in zip(done, self._leave(done), strict=True):
-                number = inside.pop(row)
-                found[number] = [_cut(one, len(sources[number])) for one in hypotheses]
+            lengths = [len(sources[inside[row]]) for row in done]
+            for row, hypotheses in zip(done, self._leave(done, lengths), strict=True):
+                found[inside.pop(row)] = hypotheses
 
     def _enter(self, rows: Sequence[int], sources: Sequence[Sequence[int]], limits: Sequence[int]) -> None:
         """Encode sentences and put them into free rows."""
@@ -218,8 +218,8 @@ class _Lanes:
         if self._all_seen is not None and self._seen is not None:
             self._all_seen[at] = self._seen
 
-    def _leave(self, rows: Sequence[int]) -> list[list[Found]]:
-        """The hypotheses of rows that are done, the best first, with attention to all `length` tokens."""
+    def _leave(self, rows: Sequence[int], lengths: Sequence[int]) -> list[list[Found]]:
+        """The hypotheses of rows that are done, the best first; `lengths` are those of their sources."""
         if not rows:
             return []
         at = torch.tensor(rows, device=self._network.device)
@@ -234,13 +234,13 @@ class _Lanes:
         hypotheses: list[list[Found]] = [[] for _ in rows]
         scores = totals[row, step, rank] / (step + 1)
         for i in np.argsort(-scores, kind="stable"):
-            length = int(step[i]) + 1
+            end = int(step[i]) + 1
             found = Found(
-                tokens[i, :length],
-                sure[i, :length],
+                tokens[i, :end],
+                sure[i, :end],
                 float(scores[i]),
                 bool(ended[row[i], step[i], rank[i]] == _COMPLETE),
-                None if attention is None else attention[i, :length],
+                None if attention is None else attention[i, :end, : lengths[row[i]]].copy(),
             )
             hypotheses[row[i]].append(found)
         return hypotheses
@@ -268,13 +268,6 @@ def _traced(
         if attention is not None and seen is not None:  # it lies with the hypothesis that was continued
             attention[on, back] = seen[row[on], back, who[on]]
     return words, sure, attention
-
-
-def _cut(found: Found, length: int) -> Found:
-    """Without the attention to padding."""
-    if found.attention is None:
-        return found
-    return found._replace(attention=found.attention[:, :length].copy())
 
 
 def _captured(run: Callable[[], None], device: torch.device) -> Callable[[], None]:

@@ -157,7 +157,5 @@ def _device_search(network: Network, device: str) -> Search:
     try:
         from tradu.inference.marian.device_search import DeviceSearch
     except ImportError as error:
-        raise ModelError(
-            f"PyTorch is needed for the device {device!r}: pip install 'tradu[torch]' ({error})"
-        ) from error
+        raise ModelError(f"the device {device!r} needs PyTorch: python -m pip install torch ({error})") from error
     return DeviceSearch(network, device)
