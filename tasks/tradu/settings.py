@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     max_document_bytes: int = Field(2 * 1024**3, description="Largest document taken in, bytes.")
     max_documents: int = Field(20_000, description="Most documents in one job.")
     max_block_chars: int = Field(1_200, description="Longest block, characters.")
-    batch_chars: int = Field(8_000, description="Characters of source text a worker claims at once.")
+    batch_chars: int = Field(32_000, description="Characters of source text a worker claims at once.")
     max_shards: int = Field(32, ge=1, le=1_024, description="Most shards (mapped Airflow tasks) of one job.")
     min_shard_chars: int = Field(
         200_000, description="A shard is not made smaller than this, characters of source text."

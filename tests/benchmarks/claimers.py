@@ -90,7 +90,7 @@ def _claimer(dsn: str, job: UUID, batches: Sequence[int], know: bool, barrier: B
     barrier.wait()
     ledger = Ledger(dsn, "worker")
     for batch, claims in held.items():
-        work.make_current(ledger, job, claims, f"results/{job}/{batch}", known=know)
+        work.make_current(ledger, job, batch, claims, f"results/{job}/{batch}", known=know)
     ledger.close()
     barrier.wait()
 

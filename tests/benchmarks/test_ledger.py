@@ -100,7 +100,7 @@ def test_claims_and_completions_next_to_a_job_queue(
 
 def test_share_of_a_run_that_is_the_ledger(the_line: Line) -> None:
     assert_durable(get_settings().ledger_dsn)
-    the_line.put({"warm.txt": "\n\n".join(f"The workers load their model for sentence {n}." for n in range(200))})
+    the_line.put({"warm.txt": "\n\n".join(f"The workers load their model for sentence {n}." for n in range(3_000))})
     the_line.run("warm", source="en")
     (the_line.folder / "landing" / "warm.txt").unlink()
     the_line.put({"topics.txt": "\n\n".join(topics[name] for name in sorted(topics))})

@@ -106,7 +106,7 @@ def test_the_watchdog_runs_and_tells_when_a_person_is_needed(stack: Stack) -> No
         assert "circuit model:test@1 is open" in (stack.api.last_error(WATCHDOG, run_id, tell) or "")
     finally:
         with stack.line.ledger.transaction() as tx:
-            tx.run("close_circuits", names=["model:test@1"])
+            tx.run("close_circuits", names=["model:test@1"], kind="circuit_closed")
 
 
 def test_incidents_and_ledger_are_shown(stack: Stack) -> None:

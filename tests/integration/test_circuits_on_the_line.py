@@ -106,7 +106,7 @@ def test_a_broken_model_is_left_alone_and_the_next_one_used(the_line: Line, brok
 def test_without_another_model_nothing_is_claimed_until_it_works_again(
     the_line: Line, broken: set[str], job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "routes_of", lambda task: attempt._registry().routes("en", "pt", "balanced")[:1])
+    monkeypatch.setattr(attempt, "routes_of", lambda task: attempt.registry().routes("en", "pt", "balanced")[:1])
     monkeypatch.setattr(batch, "routes_of", attempt.routes_of)
     broken.add("firefox-en-pt")
     numbers = batches(the_line, job)

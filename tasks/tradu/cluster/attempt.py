@@ -38,6 +38,14 @@ _warm = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """What became of an attempt: blocks the ledger accepted, and blocks of the batch that still want a translation."""
+
+    accepted: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Row:
     """A segment with its translation."""
 
@@ -50,6 +58,11 @@ class _Row:
     known: bool
     checks: checks.TranslationChecks
 
+    @property
+    def of_block(self) -> tuple[str, int]:
+        """What its block is called in the batch: document and number."""
+        return self.document_id, self.block
+
 
 def routes_of(task: Batch) -> Sequence[Route]:
     """The routes that may translate a batch, the preferred one first.
@@ -57,7 +70,7 @@ def routes_of(task: Batch) -> Sequence[Route]:
     Raises:
         RequestError: no installed model leads from the source to the target language.
     """
-    return _registry().routes(task.source, task.target, task.profile)
+    return registry().routes(task.source, task.target, task.profile)
 
 
 def open_routes(routes: Sequence[Route], shut: Collection[str]) -> list[Route]:
@@ -67,8 +80,8 @@ def open_routes(routes: Sequence[Route], shut: Collection[str]) -> list[Route]:
 
 def attempt(
     ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], shut: Collection[str], settings: Settings
-) -> int:
-    """Bring claimed blocks of a batch to a result; how many of them the ledger accepted.
+) -> Attempt:
+    """Bring claimed blocks of a batch to a result.
 
     Raises:
         RequestError: no installed model leads from the source to the target language.
@@ -91,11 +104,11 @@ def attempt(
     disturbed = len(usable) < len(routes) or any(health.values())
     lasting = "+".join(m.identity for m in routes[0]) if disturbed else None
     work = _Work(rows, keys, stored, started_at, time.perf_counter() - started, health, lasting)
-    accepted = _commit(ledger, job, task, claims, work, settings)
-    log.info("batch done: %d of %d blocks accepted", accepted, len(claims))
-    if not accepted:
+    made = _commit(ledger, job, task, claims, work, settings)
+    log.info("batch done: %d of %d blocks accepted", made.accepted, len(claims))
+    if not made.accepted:
         store.remove(stored.key)
-    return accepted
+    return made
 
 
 def _read(store: Store, task: Batch, claims: Sequence[Claim]) -> list[tuple[str, int, str]]:
@@ -117,8 +130,7 @@ def _known(
     ledger: Ledger, store: Store, task: Batch, keys: Sequence[bytes], sources: Sequence[str]
 ) -> dict[bytes, _Row]:
     """Translations that earlier batches or jobs made with the same models, read where they lie in the store."""
-    with ledger.transaction(task.request_id) as tx:
-        places = tx.tuples("find_known", keys=list(set(keys)))
+    places = ledger.tuples("find_known", keys=list(set(keys)))
     text = dict(zip(keys, sources, strict=True))
     found: dict[bytes, _Row] = {}
     for object_key, group in groupby(sorted(places, key=lambda p: p[1]), key=lambda p: p[1]):
@@ -144,7 +156,8 @@ def _results(store_uri: str, key: str) -> pa.Table:
 
 
 @lru_cache(maxsize=1)
-def _registry() -> Registry:
+def registry() -> Registry:
+    """Models and profiles, read once."""
     return load_registry(get_settings())
 
 
@@ -207,54 +220,54 @@ class _Work:
     """The models of which alone translations are kept for later; None: of all."""
 
 
-def _commit(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], work: _Work, settings: Settings) -> int:
+def _commit(
+    ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], work: _Work, settings: Settings
+) -> Attempt:
     """Make the results current, in one transaction; a block whose token is stale is left out, the others count."""
     of_block: dict[tuple[str, int], list[_Row]] = {}
     for row in work.rows:
-        of_block.setdefault((row.document_id, row.block), []).append(row)
+        of_block.setdefault(row.of_block, []).append(row)
     characters = {name: sum(len(r.source) for r in own if not r.known) for name, own in of_block.items()}
     share = work.seconds / max(1, sum(characters.values()))
     names = [(c.document_id, c.number) for c in claims]
     own_seconds = [characters[name] * share for name in names]
-    with ledger.transaction(task.request_id) as tx:
-        accepted = tx.tuples(
-            "finish",
-            job_id=job,
-            block_ids=[c.block_id for c in claims],
-            tokens=[c.token for c in claims],
-            models=[",".join(sorted({r.model for r in of_block[name]})) for name in names],
-            tiers=[Counter(r.tier for r in of_block[name]).most_common(1)[0][0] for name in names],
-            scores=[_mean_score(of_block[name]) for name in names],
-            seconds=own_seconds,
-            costs=[s * settings.cpu_price_per_hour / 3600 for s in own_seconds],
-            processing_at=work.started_at,
-            result=work.stored.key,
-        )
+    results = {
+        "block_ids": [c.block_id for c in claims],
+        "tokens": [c.token for c in claims],
+        "models": [",".join(sorted({r.model for r in of_block[name]})) for name in names],
+        "tiers": [Counter(r.tier for r in of_block[name]).most_common(1)[0][0] for name in names],
+        "scores": [_mean_score(of_block[name]) for name in names],
+        "seconds": own_seconds,
+        "costs": [s * settings.cpu_price_per_hour / 3600 for s in own_seconds],
+    }
+    worth = _worth_knowing(work)
+    with ledger.pipeline(task.request_id) as tx:
+        accepted = tx.tuples("finish", job_id=job, processing_at=work.started_at, result=work.stored.key, **results)
         if accepted:
             objects.add(tx, job, work.stored)
+        current = {block_id for (block_id,) in accepted}
+        fresh = {name for name, c in zip(names, claims, strict=True) if c.block_id in current}
         if len(accepted) < len(claims):
             _report_stale(tx, job, task, len(claims) - len(accepted))
-        current = {c.block_id for c in claims} & {a[0] for a in accepted}
-        fresh = {(c.document_id, c.number) for c in claims if c.block_id in current}
-        if worth := _worth_knowing(work, fresh):
-            ((result_id,),) = tx.tuples("add_result", job_id=job, object_key=work.stored.key)
-            tx.run("add_known", result_id=result_id, keys=list(worth), rows=list(worth.values()))
+            worth = {key: row for key, row in worth.items() if work.rows[row].of_block in fresh}
+        if worth:
+            known = {"keys": list(worth), "rows": list(worth.values())}
+            tx.send("add_known", job_id=job, object_key=work.stored.key, **known)
+        left = tx.send("to_come", job_id=job, batch=task.batch)
         # rows that all workers share come last: they are locked for the shortest time
         note_health(tx, work.health, settings)
         done = sum(characters[name] for name in fresh)
-        tx.run("count_throughput", blocks=len(accepted), characters=done)
-    return len(accepted)
+        tx.send("count_throughput", blocks=len(accepted), characters=done)
+    ((count,),) = left.fetchall()
+    return Attempt(len(accepted), count)
 
 
-def _worth_knowing(work: _Work, fresh: Collection[tuple[str, int]]) -> dict[bytes, int]:
-    """Segments to know from now on, with their rows: accepted, passed by the checks, and made by models that last."""
+def _worth_knowing(work: _Work) -> dict[bytes, int]:
+    """Segments to know from now on, with their rows: passed by the checks, and made by models that last."""
     return {
         key: place
         for place, (row, key) in enumerate(zip(work.rows, work.keys, strict=True))
-        if not row.known
-        and (row.document_id, row.block) in fresh
-        and not checks.failed(row.checks)
-        and work.lasting in (None, row.model)
+        if not row.known and not checks.failed(row.checks) and work.lasting in (None, row.model)
     }
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 
 from tradu import telemetry
-from tradu.cluster.attempt import attempt, circuit_limits, note_health, noted_health, open_routes, routes_of
+from tradu.cluster.attempt import Attempt, attempt, circuit_limits, note_health, noted_health, open_routes, routes_of
 from tradu.cluster.heartbeat import Heartbeat, Held
 from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, TraduError
 from tradu.inference.model import Route
@@ -55,7 +55,10 @@ def run_batch(job_id: str, batch: int) -> int:
         if found.claims and found.task is not None:
             task = found.task
             with telemetry.bound(job_id=job_id, batch=batch, shard=task.shard, request_id=task.request_id):
-                done += _try_all(ledger, job, task, found, settings)
+                made = _try_all(ledger, job, task, found, settings)
+            done += made.accepted
+            if not made.left:
+                return done
             patience = time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
         elif found.to_come and time.monotonic() < patience:
             # another worker holds them, perhaps a dead one: its leases run out within this time
@@ -90,25 +93,26 @@ class _Found:
 
 
 def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
-    with ledger.transaction() as tx:
-        tasks = tx.rows("batch", Batch, job_id=job, batch=batch)
-        if not tasks:
-            return _Found(None)
-        task = tasks[0]
-        tx.connection.execute("SELECT set_config('tradu.request_id', %s, true)", (task.request_id,))
-        routes, limits = _routes(task), {"job_id": job, "batch": batch, "max_attempts": settings.max_attempts}
+    limits = {"job_id": job, "batch": batch, "max_attempts": settings.max_attempts}
+    with ledger.pipeline() as tx:
+        asked = tx.ask("batch", Batch, job_id=job, batch=batch)
         open_now = circuits.opened(tx)
+        task = asked.fetchone()
+        if task is None:
+            return _Found(None)
+        tx.connection.execute("SELECT set_config('tradu.request_id', %s, true)", (task.request_id,))
+        routes = _routes(task)
         gates = _Gates({c.name for c in open_now}, {c.name for c in open_now if c.due})
         if not gates.let_through(routes):
             tx.run("rest_batch", job_id=job, batch=batch, names=sorted(gates.shut))
             return _Found(task)
-        tx.run("close_exhausted", **limits)
-        for again in (False, True):
-            if claims := tx.rows("claim", Claim, again=again, lease_seconds=settings.lease_seconds, **limits):
-                shut = gates.shut - {
-                    n for n in gates.trials(routes) if circuits.take_trial(tx, n, circuit_limits(settings))
-                }
-                return _Found(task, claims, True, shut)
+        claims = tx.rows("claim", Claim, again=False, lease_seconds=settings.lease_seconds, **limits)
+        if not claims:
+            tx.send("close_exhausted", **limits)
+            claims = tx.rows("claim", Claim, again=True, lease_seconds=settings.lease_seconds, **limits)
+        if claims:
+            taken = {n for n in gates.trials(routes) if circuits.take_trial(tx, n, circuit_limits(settings))}
+            return _Found(task, claims, True, gates.shut - taken)
         ((to_come,),) = tx.tuples("to_come", job_id=job, batch=batch)
         return _Found(task, to_come=to_come > 0)
 
@@ -143,7 +147,7 @@ def _routes(task: Batch) -> Sequence[Route]:
         return []
 
 
-def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Settings) -> int:
+def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Settings) -> Attempt:
     """An attempt at what was claimed, under heartbeat; blocks for which a person chose a profile go by themselves.
 
     Raises:
@@ -155,10 +159,11 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
         by_profile.setdefault(claim.profile or task.profile, []).append(claim)
     try:
         with _kept_alive(Held(str(job), task.batch, [c.token for c in found.claims], until)):
-            return sum(
+            made = [
                 _try(ledger, job, replace(task, profile=profile), claims, found.shut, settings)
                 for profile, claims in by_profile.items()
-            )
+            ]
+            return Attempt(sum(m.accepted for m in made), made[-1].left)
     except _SYSTEMIC as error:
         _release(ledger, job, task, found.claims, error, settings)
         raise SystemicError(_said(error)) from error
@@ -166,7 +171,7 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
 
 def _try(
     ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], shut: Collection[str], settings: Settings
-) -> int:
+) -> Attempt:
     """One attempt; a failed one hands its blocks back."""
     try:
         return attempt(ledger, job, task, claims, shut, settings)
@@ -176,7 +181,7 @@ def _try(
             raise
         log.exception("attempt failed: %s", kind)
         _hand_back(ledger, job, task, claims, kind, _said(error), settings)
-        return 0
+        return Attempt(0, len(claims))
 
 
 def class_of(error: Exception, store: Store) -> ErrorClass:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from distributed import Scheduler, Worker
 
 from tradu import telemetry
+from tradu.errors import TraduError
 from tradu.ledger.connection import instance_id
 
 
@@ -21,6 +23,8 @@ def dask_setup(server: Worker | Scheduler) -> None:
 
     beating = heartbeat.Heartbeat(instance_id(name))
     if isinstance(server, Worker):
-        from tradu.cluster import batch
+        from tradu.cluster import attempt, batch
 
         batch.heartbeat, batch.kind = beating, name
+        with suppress(TraduError):  # the first batch says what is wrong with it
+            attempt.registry()

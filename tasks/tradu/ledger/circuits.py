@@ -71,15 +71,7 @@ def failed(transaction: Transaction, name: str, cause: str, limits: Limits) -> i
 
 def well(transaction: Transaction, names: Iterable[str]) -> None:
     """These have just worked: their failures are forgotten, and their circuits close."""
-    for name, was_open, cause in transaction.tuples("close_circuits", names=sorted(set(names))):
-        if was_open:
-            report(
-                transaction,
-                IncidentKind.CIRCUIT_CLOSED,
-                f"works again after: {cause}",
-                entity="circuit",
-                entity_id=name,
-            )
+    transaction.send("close_circuits", names=sorted(set(names)), kind=IncidentKind.CIRCUIT_CLOSED)
 
 
 def _same(cause: str) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ WAIT_SECONDS = 30.0
 ILLEGAL_TRANSITION = "TR001"
 """SQLSTATE with which the database refuses a change of state."""
 _SET_ACTOR = "SELECT set_config('tradu.actor', %s, true), set_config('tradu.request_id', %s, true)"
+_PLAN_ONCE = ", set_config('plan_cache_mode', 'force_generic_plan', true)"
 
 
 def instance_id(kind: str) -> str:
@@ -42,29 +44,52 @@ def row_of(kind: type[Row]) -> BaseRowFactory[Row]:
     return factory  # type: ignore[return-value]
 
 
-class Transaction:
-    """Named queries inside one transaction."""
+def check_silent(connection: psycopg.Connection) -> None:
+    """Make sure that a connection of the pool is alive. One on which the server has said nothing is: a server that ends
+    closes it, and so is heard. Only then it is asked, which takes a round trip.
 
-    def __init__(self, connection: psycopg.Connection) -> None:
-        self.connection = connection
+    Raises:
+        psycopg.OperationalError: it isn't.
+    """
+    heard = select.poll()
+    heard.register(connection.fileno(), select.POLLIN)
+    if heard.poll(0):
+        ConnectionPool.check_connection(connection)
+
+
+class Transaction:
+    """Named queries inside one transaction. `prepare`: they are prepared at once, and not only when they come again."""
+
+    def __init__(self, connection: psycopg.Connection, prepare: bool | None = None) -> None:
+        self.connection, self._prepare = connection, prepare
 
     def run(self, name: str, /, **values: object) -> int:
-        """Run a query for its effect; how many rows it touched."""
-        return self.connection.execute(QUERIES[name], values).rowcount
+        """Run a query for its effect; how many rows it touched (not known yet in a pipeline: -1)."""
+        return self.send(name, **values).rowcount
 
     def run_many(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Run a query once per row, in a pipeline."""
+        if len(rows) == 1:  # the end of a pipeline is waited for
+            self.send(name, **rows[0])
+            return
         with self.connection.cursor() as cursor:
             cursor.executemany(QUERIES[name], rows)
 
+    def send(self, name: str, /, **values: object) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Run a query; what it says is fetched later, and in a pipeline not waited for until then."""
+        return self.connection.execute(QUERIES[name], values, prepare=self._prepare)
+
     def tuples(self, name: str, /, **values: object) -> list[tuple[Any, ...]]:
         """All rows of a query as tuples."""
-        return self.connection.execute(QUERIES[name], values).fetchall()
+        return self.send(name, **values).fetchall()
 
     def rows(self, name: str, kind: type[Row], /, **values: object) -> list[Row]:
         """All rows of a query as dataclasses."""
-        with self.connection.cursor(row_factory=row_of(kind)) as cursor:
-            return cursor.execute(QUERIES[name], values).fetchall()
+        return self.ask(name, kind, **values).fetchall()
+
+    def ask(self, name: str, kind: type[Row], /, **values: object) -> psycopg.Cursor[Row]:
+        """Run a query like `send`; its rows are dataclasses."""
+        return self.connection.cursor(row_factory=row_of(kind)).execute(QUERIES[name], values, prepare=self._prepare)
 
 
 class Ledger:
@@ -78,8 +103,8 @@ class Ledger:
             max_size=POOL_SIZE,
             timeout=WAIT_SECONDS,
             open=False,
-            check=ConnectionPool.check_connection,
-            kwargs={"application_name": actor},
+            check=check_silent,
+            kwargs={"application_name": actor, "autocommit": True},
         )
 
     @contextmanager
@@ -91,21 +116,54 @@ class Ledger:
         Raises:
             SystemicError: no connection could be had in 30 s.
         """
+        with self._transaction(request_id, pipelined=False) as tx:
+            yield tx
+
+    @contextmanager
+    def pipeline(self, request_id: str = "") -> Iterator[Transaction]:
+        """A transaction for what is done for every batch: its statements travel together, as far as no result is
+        fetched, and are planned once a session, for any values. It can't COPY.
+
+        Raises:
+            SystemicError: no connection could be had in 30 s.
+        """
+        with self._transaction(request_id, pipelined=True) as tx:
+            yield tx
+
+    @contextmanager
+    def _transaction(self, request_id: str, *, pipelined: bool) -> Iterator[Transaction]:
+        settings = _SET_ACTOR + (_PLAN_ONCE if pipelined else "")
+        prepare = pipelined or None
+        with self._connection() as connection:
+            try:
+                with connection.pipeline() if pipelined else nullcontext(), connection.transaction():
+                    connection.execute(settings, (self.actor, request_id), prepare=prepare)
+                    yield Transaction(connection, prepare)
+            except psycopg.Error as error:
+                if error.sqlstate == ILLEGAL_TRANSITION:
+                    self._record(connection, error, request_id)
+                raise
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection]:
         self._pool.open()
         try:
             connection = self._pool.getconn()
         except PoolTimeout as error:
             raise SystemicError(f"the ledger can't be reached ({error}): `tradu doctor` says what is wrong") from error
         try:
-            with connection.transaction():
-                connection.execute(_SET_ACTOR, (self.actor, request_id))
-                yield Transaction(connection)
-        except psycopg.Error as error:
-            if error.sqlstate == ILLEGAL_TRANSITION:
-                self._record(connection, error, request_id)
-            raise
+            yield connection
         finally:
             self._pool.putconn(connection)
+
+    def tuples(self, name: str, /, **values: object) -> list[tuple[Any, ...]]:
+        """All rows of one query that changes nothing, in one round trip.
+
+        Raises:
+            SystemicError: no connection could be had in 30 s.
+        """
+        with self._connection() as connection:
+            return Transaction(connection, prepare=True).tuples(name, **values)
 
     def as_actor(self, actor: str) -> Ledger:
         """The same ledger and connections under another name in the history."""

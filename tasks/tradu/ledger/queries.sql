@@ -373,14 +373,13 @@ FROM blocks WHERE job_id = %(job_id)s AND result IS NOT NULL GROUP BY 1, 2, 3 OR
 SELECT error_class, reason, count(*) AS blocks FROM blocks WHERE job_id = %(job_id)s AND state = 'ERROR' GROUP BY 1, 2 ORDER BY 3 DESC;
 
 -- find_known: where translations of these segments lie, if they are known.
-SELECT s.segment_key, r.object_key, s.row_number FROM known_segments s JOIN results r USING (result_id) WHERE s.segment_key = ANY(%(keys)s);
+SELECT s.segment_key, r.object_key, s.row_number FROM known_segments s JOIN results r USING (result_id) WHERE s.segment_key = ANY(%(keys)b::bytea[]);
 
--- add_result: a results object that holds segments worth knowing.
-INSERT INTO results (job_id, object_key) VALUES (%(job_id)s, %(object_key)s) RETURNING result_id;
-
--- add_known: segments that passed their checks. One that was known is only made again where it could not be read.
+-- add_known: a results object, with the segments of it that are worth knowing: they passed their checks. One that was
+-- known is only made again where it could not be read.
+WITH made AS (INSERT INTO results (job_id, object_key) VALUES (%(job_id)s, %(object_key)s) RETURNING result_id)
 INSERT INTO known_segments (segment_key, result_id, row_number)
-SELECT k, %(result_id)s, n FROM unnest(%(keys)s::bytea[], %(rows)s::int[]) AS u (k, n) ORDER BY k
+SELECT k, result_id, n FROM made, unnest(%(keys)b::bytea[], %(rows)b::int[]) AS u (k, n) ORDER BY k
 ON CONFLICT (segment_key) DO UPDATE SET result_id = excluded.result_id, row_number = excluded.row_number;
 
 -- history_of: what happened to a job, documents or blocks of it, in order.
@@ -434,8 +433,10 @@ WHERE name = %(name)s RETURNING name;
 -- forget_circuits: open circuits that nobody has tried for an hour: nothing needs them any more.
 DELETE FROM circuits WHERE coalesce(retry_at, now()) < now() - interval '1 hour' RETURNING name;
 
--- close_circuits: these work; returns those that were open.
-DELETE FROM circuits WHERE name = ANY(%(names)s) RETURNING name, opened_at IS NOT NULL AS was_open, cause;
+-- close_circuits: these work; that one was open and is closed is an incident.
+WITH closed AS (DELETE FROM circuits WHERE name = ANY(%(names)s) RETURNING name, opened_at, cause)
+INSERT INTO incidents (kind, entity, entity_id, reason)
+SELECT %(kind)s, 'circuit', name, 'works again after: ' || cause FROM closed WHERE opened_at IS NOT NULL;
 
 -- add_object: an object of a job in the store, with its checksum; a second time replaces the first.
 INSERT INTO objects (job_id, object_key, sha256, size_bytes) VALUES (%(job_id)s, %(object_key)s, %(sha256)s, %(size_bytes)s)
