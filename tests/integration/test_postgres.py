@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import psycopg
 
 from fixtures.postgres import TestServer
+from tradu.stack import account, postgres
+from tradu.stack.ports import free_ports
 
 
 def test_each_test_gets_an_empty_database(empty_database: str, postgres_server: TestServer) -> None:
@@ -15,3 +20,21 @@ def test_each_test_gets_an_empty_database(empty_database: str, postgres_server: 
         assert connection.execute("SELECT x FROM t").fetchone() == (1,)
         assert connection.execute("SHOW server_encoding").fetchone() == ("UTF8",)
     postgres_server.drop(copy)
+
+
+def test_a_home_that_was_deleted_and_made_anew_gets_a_new_database(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    server = postgres.server_for(home, free_ports(1)[0])
+    try:
+        postgres.prepare(server)
+        first = (server.data / "PG_VERSION").stat().st_ino
+        postgres.prepare(server)
+        assert (server.data / "PG_VERSION").stat().st_ino == first, "the same home keeps its own"
+        shutil.rmtree(home / "secrets")
+        postgres.prepare(server)
+        assert (server.data / "PG_VERSION").stat().st_ino != first
+        (aside,) = server.root.glob("data-of-a-deleted-home-*")
+        assert (aside / "PG_VERSION").stat().st_ino == first, "nothing is lost"
+    finally:
+        if server.owner:
+            account.remove(server.root)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import logging
 import os
 import shutil
 import subprocess
@@ -21,6 +23,7 @@ from tradu.stack.host import GIB, MIB
 from tradu.stack.ports import LOOPBACK
 from tradu.stack.private import secret, write_private
 
+log = logging.getLogger(__name__)
 SUPERUSER = "postgres"
 ARCHIVE_ROLE = "tradu_archive"
 # Each database has its own ceiling, so one that is exhausted leaves the other working. Airflow's four
@@ -94,6 +97,7 @@ def prepare(server: PostgresServer) -> None:
     if server.owner:
         account.ensure(server.root)
         _copy_binaries(server)
+    _set_aside_of_another_home(server)
     version_file = server.data / "PG_VERSION"
     major = _version().split(".", 1)[0]
     if not version_file.is_file():
@@ -104,6 +108,23 @@ def prepare(server: PostgresServer) -> None:
             f"dump it with the old version and load it again, or remove it with `make clean`"
         )
     _forget_stale_pid(server)
+
+
+def _set_aside_of_another_home(server: PostgresServer) -> None:
+    """Rename data whose home was deleted: as root it lies outside of that, and nobody has its passwords any more.
+
+    Which home it belongs to is told by a digest of the superuser's password.
+    """
+    mine = hashlib.sha256(secret(server.home, f"postgres-{SUPERUSER}").encode()).hexdigest()
+    note = server.root / "home.sha256"
+    if not note.is_file() or note.read_text() == mine:
+        write_private(note, mine)
+        return
+    if server.data.exists():
+        aside = server.root / f"data-of-a-deleted-home-{time.time_ns()}"
+        server.data.rename(aside)
+        log.warning("the database of a home that was deleted lies now in %s: remove it when you don't miss it", aside)
+    write_private(note, mine)
 
 
 def _copy_binaries(server: PostgresServer) -> None:
