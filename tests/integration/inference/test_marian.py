@@ -125,6 +125,36 @@ def test_n_best(translator: Translator, english: list[str], alone: list[Translat
     assert better >= 36
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_what_the_model_made_is_scored_as_it_was_made(path: str, english: list[str], alone: list[Translation]) -> None:
+    own = Translator(files(), path=path)
+    some = 12 if path == "portable" else 60
+    made = alone[:some]
+    ended = [[*m.hypotheses[0].tokens, own._target.end] for m in made]
+    assert numbers(own.score_tokens([m.source_tokens for m in made], ended)) == numbers(made)
+    assert own.score_tokens([], []) == []
+
+
+def test_given_translations_are_scored_each_by_itself(translator: Translator) -> None:
+    source = "You must not delete this file, because it is needed by others."
+    good = "Você não deve excluir este arquivo, porque ele é necessário por outros."
+    bad = [good.replace("não ", ""), f"{good.partition(',')[0]}.", source]
+    scored = translator.score([source] * 4, [good, *bad], alignment=True)
+    assert numbers(scored[2:3]) == numbers(translator.score([source], [bad[1]]))
+    lowest = [min(each.log_probabilities[:-1]) for each in scored]
+    assert lowest[0] > max(lowest[1:])
+    seen = [each.hypotheses[0].alignment.sum(axis=0) for each in scored]  # type: ignore[union-attr]
+    assert seen[0][:-2].min() > 0.3 > seen[2][-6:-2].max()
+
+
+def test_what_can_not_be_scored_is_refused(translator: Translator) -> None:
+    for targets in ([], ["a " * 300]):
+        with pytest.raises(ModelError, match="each text needs one"):
+            translator.score(["One house."], targets)
+    with pytest.raises(ModelError, match="refused"):
+        translator.score_tokens([[5, 0]], [[-1, 0]])
+
+
 def test_alignment(translator: Translator) -> None:
     text = "The library opens at nine."
     (made,) = translator.translate([text], alignment=True)

@@ -23,6 +23,8 @@ GROUP_TOKENS = 1_024
 LONGEST_TOKENS = 127
 """Longest text in one piece, tokens without the end of sentence: the models lose text of longer ones."""
 _LIMIT_FACTOR, _LIMIT_MORE, _LONGEST_LIMIT = 2, 4, 256
+LONGEST_TARGET_TOKENS = _LONGEST_LIMIT - 1
+"""Longest translation there can be, tokens without the end of sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,41 @@ class Translator:
         """Translate sequences of ids, each with its end of sentence; see `translate`."""
         if not 1 <= beam <= kernel.MAX_BEAM:
             raise ModelError(f"a beam of {beam}: it must be 1 to {kernel.MAX_BEAM}")
-        if not sources:
-            return []
-        batch = _Batch(sources, beam, alignment, self.threads)
+        return self._decoded(_Batch(sources, beam, alignment, self.threads)) if sources else []
+
+    def score(self, sources: Sequence[str], targets: Sequence[str], *, alignment: bool = False) -> list[Translation]:
+        """How probable given translations are: each comes back with the log-probabilities of its tokens.
+
+        What the model itself made has the log-probabilities that it had then. The words of a given translation are
+        allowed beside those of the shortlist.
+
+        Args:
+            sources: one segment each, of at most LONGEST_TOKENS tokens.
+            targets: a translation of each, of at most LONGEST_TARGET_TOKENS tokens.
+            alignment: whether to give the alignment with the source.
+
+        Raises:
+            ModelError: a text has more tokens than the model reads or writes.
+            ResourceError: memory is short.
+        """
+        ends = self._source.end, self._target.end
+        return self.score_tokens(
+            [[*ids, ends[0]] for ids in self._source.encode(sources)],
+            [[*ids, ends[1]] for ids in self._target.encode(targets)],
+            alignment=alignment,
+        )
+
+    def score_tokens(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, alignment: bool = False
+    ) -> list[Translation]:
+        """Score sequences of ids, all with their end of sentence; see `score`."""
+        return self._decoded(_Batch(sources, 1, alignment, self.threads, targets)) if sources else []
+
+    def target_tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of translations' pieces, without the end of sentence."""
+        return self._target.encode(texts)
+
+    def _decoded(self, batch: _Batch) -> list[Translation]:
         if batch.threads == 1:
             self._kernel.translate(self._network.structure, batch.job)
         else:
@@ -149,14 +183,22 @@ class Translator:
                 ]
                 for call in calls:
                     call.result()
-        return [batch.translation(number, self._target) for number in range(len(sources))]
+        return [batch.translation(number, self._target) for number in range(batch.sentences)]
 
 
 class _Batch:
     """The memory of a call: what goes in, laid out as the kernel reads it, and what comes out."""
 
-    def __init__(self, sources: Sequence[Sequence[int]], beam: int, alignment: bool, threads: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Sequence[int]],
+        beam: int,
+        alignment: bool,
+        threads: int,
+        targets: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         self._sources = sources
+        self.sentences = len(sources)
         self._beam = beam
         self.threads = min(threads, len(sources))
         lengths = np.fromiter((len(ids) for ids in sources), np.int64, len(sources))
@@ -169,6 +211,9 @@ class _Batch:
         self._tokens = np.fromiter((i for ids in sources for i in ids), np.int32, int(lengths.sum()))
         self._offsets = _offsets(lengths)
         self._limits = np.minimum(_LIMIT_FACTOR * lengths + _LIMIT_MORE, _LONGEST_LIMIT).astype(np.int32)
+        self._forced = None
+        if targets is not None:
+            self._limits, self._forced = _forced(targets, len(sources))
         self._cursor = np.zeros(1, np.int32)
         self._places = _offsets(self._limits.astype(np.int64) * beam)
         self._chosen = np.zeros(self._places[-1], np.int32)
@@ -201,6 +246,7 @@ class _Batch:
             at(self._scores),
             at(self._attention_places),
             at(self._attention) if self._attention is not None else None,
+            at(self._forced) if self._forced is not None else None,
         )
 
     def translation(self, number: int, vocabulary: Vocabulary) -> Translation:
@@ -229,6 +275,17 @@ class _Batch:
         width = len(self._sources[number])
         start = int(self._attention_places[number]) + rank * int(self._limits[number]) * width
         return self._attention[start : start + length * width].reshape(length, width).copy()
+
+
+def _forced(targets: Sequence[Sequence[int]], sentences: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The lengths of given translations, and their ids one after the other."""
+    lengths = np.fromiter((len(ids) for ids in targets), np.int32, len(targets))
+    if len(targets) != sentences or min(lengths, default=1) < 1 or max(lengths, default=1) > LONGEST_TARGET_TOKENS + 1:
+        raise ModelError(
+            f"{len(targets)} translations of {sentences} texts, of up to {max(lengths, default=1) - 1} tokens: each "
+            f"text needs one, of at most {LONGEST_TARGET_TOKENS}"
+        )
+    return lengths, np.fromiter((i for ids in targets for i in ids), np.int32, int(lengths.sum()))
 
 
 def _offsets(sizes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,22 @@ def test_alone_and_among_others(network: Network) -> None:
     together = decoded(network, PATHS[0], SOURCES * 20)
     alone = [decoded(network, PATHS[0], [source])[0] for source in SOURCES]
     assert together == alone * 20
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_forced_words_get_the_log_probabilities_they_had(tmp_path: Path, network: Network, path: str) -> None:
+    lists = [[50 + word % 40] for word in range(100)]
+    network.use_shortlist(read_shortlist(written(tmp_path, shortlist_bytes(lists, first=3), "lex.bin"), 100))
+    made = decoded(network, path, SOURCES)
+    targets = [tokens if tokens[-1] == 0 else [*tokens, 0] for tokens, _ in made]
+    targets[0] = [99, 98, 0]  # no words of its shortlist
+    batch = _Batch(SOURCES, 1, alignment=False, threads=1, targets=targets)
+    kernel.kernel(path).translate(network.structure, batch.job)
+    scored = [batch._log_probabilities[a:b].tolist() for a, b in pairwise(batch._places.tolist())]
+    for own, (tokens, before) in zip(scored[1:], made[1:], strict=True):
+        assert own[: len(tokens)] == before
+    assert batch._lengths.tolist() == [len(target) for target in targets]
+    assert max(scored[0]) < 0
 
 
 def test_a_sentence_uses_its_own_words_only(tmp_path: Path, network: Network) -> None:
