@@ -19,11 +19,14 @@ from tradu.errors import ModelError
 from tradu.inference import clauses, engines, firefox_files
 from tradu.inference.engines import _firefox_runs
 from tradu.inference.engines.firefox import LONGEST_CHARS
+from tradu.inference.made import likelihood_of, together
 from tradu.inference.marian import Files, Translation, Translator, kernel, pieces_that_fit
 from tradu.inference.marian.build import NoKernelError
 from tradu.inference.marian.translator import LONGEST_TOKENS
 from tradu.inference.model import Model
+from tradu.inference.pool import EnginePool
 from tradu.inference.registry import load_registry
+from tradu.inference.translate import SaysMore, translate
 from tradu.settings import Settings
 
 INCLUDE = Path(__file__).resolve().parents[3] / "include"
@@ -181,9 +184,27 @@ def test_text_beyond_the_model_is_refused_or_cut_never_lost(translator: Translat
 def test_blank_pieces_keep_their_place() -> None:
     runs = _firefox_runs.Batches(files(), 1)
     one, blank, two = runs.run(["One house.", "", "Two houses."])
-    assert (one, blank, two) == (*runs.run(["One house."]), "", *runs.run(["Two houses."]))
+    assert (one, two) == (*runs.run(["One house."]), *runs.run(["Two houses."]))
+    assert (blank.text, blank.likelihood) == ("", None)
     spaced = "abc " * 200
-    assert runs.run([f"{spaced} "])[0].endswith(" ")
+    assert runs.run([f"{spaced} "])[0].text.endswith(" ")
+
+
+def test_the_engine_says_how_probable_it_finds_its_translations(translator: Translator) -> None:
+    engine = engines.load(model())
+    assert isinstance(engine, SaysMore)
+    texts = ["The library opens at nine.", "One house.\n\nTwo houses.", "12.5", "Press \ue000 to go on."]
+    made = engine.translate_with_evidence(texts)
+    assert [each.text for each in made] == engine.translate(texts)
+    assert made[0].likelihood == likelihood_of(translator.translate([texts[0]])[0].log_probabilities)
+    pieces = [likelihood_of(each.log_probabilities) for each in translator.translate(["One house.", "Two houses."])]
+    assert made[1].likelihood == together(pieces)
+    assert made[2].likelihood is None
+    assert made[3].likelihood is not None
+    pool = EnginePool()
+    outcomes = translate(texts, [(model(),)], lambda s, t: (), pool)
+    pool.close()
+    assert [outcome.likelihood for outcome in outcomes] == [each.likelihood for each in made]
 
 
 def test_without_a_shortlist_all_words_are_allowed(english: list[str], alone: list[Translation]) -> None:
