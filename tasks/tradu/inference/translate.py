@@ -42,7 +42,7 @@ class Outcome:
     unknown: tuple[str, ...] = ()
     """Words the engine did not know and left as they were, where it can say so."""
     likelihood: Likelihood | None = None
-    """How probable the route's models found it, all their tokens together; None where none of them can say."""
+    """How probable the route's models found it, all their tokens together; None where one of them can't say."""
 
 
 @runtime_checkable
@@ -130,19 +130,20 @@ def _attempts(variants: dict[str, _Variant], route: Route, engines: EnginePool) 
     """One attempt at each text by a route, leg by leg."""
     flat = list(dict.fromkeys(part for variant in variants.values() for part in variant.parts))
     made = {part: _Attempt(Made(part)) for part in flat}
-    for model in route:
+    for leg, model in enumerate(route):
         alive = [part for part in flat if not made[part].failure]
         results = _leg([made[part].text for part in alive], model, engines)
         for part, result in zip(alive, results, strict=True):
-            made[part] = _after(made[part], result)
+            made[part] = _after(made[part], result) if leg else result
     return {text: _joined([made[p] for p in variant.parts], variant) for text, variant in variants.items()}
 
 
 def _after(before: _Attempt, after: _Attempt) -> _Attempt:
-    """A leg's result, with the evidence of the legs before it."""
+    """A leg's result, with the evidence of the legs before it; a leg that can't say leaves all in doubt."""
     first, second = before.made, after.made
-    unknown, likelihood = first.unknown + second.unknown, together([first.likelihood, second.likelihood])
-    return _Attempt(Made(second.text, unknown, likelihood), after.failure)
+    every = first.likelihood is not None and second.likelihood is not None
+    likelihood = together([first.likelihood, second.likelihood]) if every else None
+    return _Attempt(Made(second.text, first.unknown + second.unknown, likelihood), after.failure)
 
 
 def _joined(parts: Sequence[_Attempt], variant: _Variant) -> _Attempt:

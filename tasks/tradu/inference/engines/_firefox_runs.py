@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tradu.errors import ModelError
-from tradu.inference.made import Made, joined, likelihood_of
+from tradu.inference.made import Likelihood, Made, joined, likelihood_of
 from tradu.inference.marian import Files, Translation, Translator, pieces_that_fit
+from tradu.inference.marian.translator import LONGEST_TARGET_TOKENS, LONGEST_TOKENS
 
 
 class Runs(Protocol):
@@ -19,6 +20,10 @@ class Runs(Protocol):
         Raises:
             ModelError: the engine failed.
         """
+        ...
+
+    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
+        """How probable each translation is; None where that can't be said."""
         ...
 
 
@@ -33,14 +38,24 @@ class Batches:
         distinct = list(dict.fromkeys(texts))
         cut = pieces_that_fit(self._translator, distinct)
         flat = [piece for pieces in cut for piece in pieces]
-        made = iter(
-            [_made(p, t) for p, t in zip(flat, self._translator.translate([p.strip() for p in flat]), strict=True)]
-        )
+        made = map(_made, flat, self._translator.translate([piece.strip() for piece in flat]))
         translated = {}
         for text, pieces in zip(distinct, cut, strict=True):
             parts = [next(made) for _ in pieces]
             translated[text] = joined("".join(part.text for part in parts), parts)
         return [translated[text] for text in texts]
+
+    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
+        """How probable each translation is; None where source or translation is longer than the model takes."""
+        read, written = self._translator.tokens(sources), self._translator.target_tokens(translations)
+        fit = [
+            i
+            for i, (ids, made) in enumerate(zip(read, written, strict=True))
+            if len(ids) <= LONGEST_TOKENS and len(made) <= LONGEST_TARGET_TOKENS
+        ]
+        scored = self._translator.score([sources[i] for i in fit], [translations[i] for i in fit])
+        known = {i: likelihood_of(each.log_probabilities) for i, each in zip(fit, scored, strict=True)}
+        return [known.get(i) for i in range(len(sources))]
 
 
 class Sentences:
@@ -62,6 +77,10 @@ class Sentences:
             raise
         except BaseException as error:  # a panic of the Rust engine derives from BaseException
             raise ModelError(f"{self._name}: engine failed: {error}") from error
+
+    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
+        """This engine can't say."""
+        return [None for _ in zip(sources, translations, strict=True)]
 
 
 def _made(piece: str, translation: Translation) -> Made:

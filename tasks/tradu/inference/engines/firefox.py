@@ -12,7 +12,7 @@ from tradu.inference import clauses, codes, firefox_files, typography
 from tradu.inference.engines._firefox_runs import Batches, Runs, Sentences, space_of
 from tradu.inference.engines._vocabulary import alphabet
 from tradu.inference.files import version_of
-from tradu.inference.made import Made, joined
+from tradu.inference.made import Likelihood, Made, joined
 from tradu.inference.marian import Files
 from tradu.inference.marian.build import NoKernelError, built
 from tradu.inference.model import Model, Status
@@ -77,6 +77,32 @@ class FirefoxEngine:
             joined("".join(_alternately([m.text for m in row], parts[1::2])), row)
             for row, parts in zip(done, split, strict=True)
         ]
+
+    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
+        """How probable the model finds given translations; None where it can't say, of long texts for instance.
+
+        What it can't spell has the same name on both sides, as inline codes have.
+
+        Raises:
+            ModelError: the model failed.
+        """
+        if self._runs is None:
+            raise ModelError("a Firefox model was used after it was closed")
+        named = [self._named(pair) for pair in zip(sources, translations, strict=True)]
+        return self._runs.score([source for source, _ in named], [made for _, made in named])
+
+    def _named(self, texts: Sequence[str]) -> list[str]:
+        """Texts with names in the place of codes and of what can't be spelt: the same for the same."""
+        names: dict[str, str] = {}
+        named = []
+        for text in texts:
+            spellable, spelt = self._spellable(typography.straighten(text.strip()))
+
+            def name(match: re.Match[str], spelt: dict[str, str] = spelt) -> str:
+                return f" {names.setdefault(codes.restore(match[0], spelt), f'K{7 + len(names)}')} "
+
+            named.append(" ".join(re.sub(codes.CODE, name, spellable).split()))
+        return named
 
     def close(self) -> None:
         """Free the model."""
