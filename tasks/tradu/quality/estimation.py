@@ -114,18 +114,21 @@ def score(penalties: Penalties, support: Support) -> float:
     return round(calibration(support.calibration).score(penalties), 4)
 
 
+@lru_cache(maxsize=32)
 def calibration(name: str) -> Calibration:
-    """The coefficients of this name in `include/quality.yaml`.
+    """The coefficients of this name in `include/quality.yaml`, read once: a process judges millions of segments.
 
     Raises:
         RequestError: the file is missing or wrong, or has none of this name.
     """
-    return _calibrations(get_settings().include / "quality.yaml")[name]
+    file = get_settings().include / "quality.yaml"
+    found = _calibrations(file)
+    if name not in found:
+        raise RequestError(f"{file}: no calibration {name!r}; there are: {', '.join(found)}")
+    return found[name]
 
 
-@lru_cache(maxsize=4)
 def _calibrations(file: Path) -> Mapping[str, Calibration]:
-    """All of a file, read once a process: a process judges millions of segments."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         found = {

@@ -63,6 +63,7 @@ _MEANING = {
     for number, forms in enumerate(units)
     for form in forms.split()
 }
+_DIGIT = re.compile(r"\d")
 _CODES = "usd eur gbp brl jpy cny rub inr"
 
 
@@ -88,5 +89,7 @@ def _found(text: str) -> dict[str, set[int]]:
 
 def changed(source: str, translation: str) -> int:
     """In how many measures the translation has other units than its source: euros for dollars, MB for GB."""
+    if not (_DIGIT.search(source) and _DIGIT.search(translation)):
+        return 0
     ours, theirs = _found(source), _found(translation)
     return sum(ours[m].isdisjoint(theirs[m]) for m in ours.keys() & theirs.keys())

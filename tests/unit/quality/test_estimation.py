@@ -114,3 +114,8 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
         estimation._calibrations(file)
     with pytest.raises(RequestError, match="no calibrations"):
         estimation._calibrations(tmp_path / "none.yaml")
+
+
+def test_a_calibration_that_is_not_there_is_named() -> None:
+    with pytest.raises(RequestError, match="no calibration 'magic'; there are: rules, silent, own"):
+        calibration("magic")
