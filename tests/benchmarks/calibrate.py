@@ -156,8 +156,8 @@ def main() -> None:
         usable_rows = [row for row in estimates.Rows(folder).of("fit") if usable(row)]
         rows = with_similarities(usable_rows, clean=SIMILAR, planted=SIMILAR_PLANTED)
     content = {
-        "fitted_on": f"{datetime.now(UTC):%Y-%m-%d}: {estimates.FIT}'s gettext catalogue, English and Portuguese, "
-        f"{len(rows)} rows; Spanish and Portuguese for rules",
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "fitted_on": f"{estimates.FIT}'s gettext catalogue, {len(rows)} rows in English, Portuguese and Spanish",
         "calibrations": {name: fit(rows, name, plan) for name, plan in plans().items()},
     }
     text = HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=118)

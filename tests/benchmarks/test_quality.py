@@ -9,6 +9,7 @@ import pytest
 from benchmarks import quality_estimation
 
 
+@pytest.mark.apertium
 @pytest.mark.timeout(1_800)
 def test_the_score_against_people(tmp_path: Path) -> None:
     results = quality_estimation.report(tmp_path)

@@ -1,9 +1,8 @@
 """Words of negation by language: whether a translation says "not" where its source does.
 
 A word list says nothing about scope, and languages negate where others don't ("without", "unless", "avoid"); so it is
-evidence among other evidence, not a rule. Sources: the negative particles, pronouns, adverbs and prepositions of each
-language's closed classes, as Universal Dependencies treebanks tag them with `Polarity=Neg`
-(https://universaldependencies.org/u/feat/Polarity.html), and "without".
+evidence among other evidence, not a rule. Listed are the negative particles, pronouns, adverbs and conjunctions of each
+language's closed classes (what Universal Dependencies call `Polarity=Neg` and `PronType=Neg`), and "without".
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _WORDS = {
     "ru": "не нет никогда никакой ничего никто ни нельзя без",
     "uk": "не немає ніколи жоден нічого ніхто ні без",
 }
-"""More than one of these in a clause may be one negation (não ... nenhum; ne ... pas), so presence is compared."""
+"""Several in a clause may be one negation (não ... nenhum; ne ... pas), so presence is compared, not number."""
 _MORE = {
     "en": r"\w+n['’]t\b",
     "fr": r"\bn['’](?=\w)",
