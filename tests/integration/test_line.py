@@ -112,13 +112,18 @@ def test_a_language_without_a_model_is_quarantined_with_what_to_do(the_line: Lin
 def test_the_same_sentence_is_translated_once_across_documents_and_jobs(the_line: Line) -> None:
     text = "The library opens at nine and closes at five.\n"
     the_line.put({"one.txt": text})
-    the_line.run("first")
+    first, _ = the_line.run("first")
     the_line.put({"two.md": "# Hours\n\n" + text})
     job, _ = the_line.run("second", documents=[f"{get_settings().landing}/two.md"])
     (block,) = the_line.blocks(job)
     rows = pq.read_table(the_line.store.path(block.result)).to_pylist()
     assert {r["source"]: r["known"] for r in rows}[text.strip()] is True
     assert {r["source"]: r["known"] for r in rows}["Hours"] is False
+    (made,) = pq.read_table(the_line.store.path(the_line.blocks(first)[0].result)).to_pylist()
+    (again,) = (r for r in rows if r["known"])
+    evidence = ("translation", "log_probability", "lowest_log_probability", "score")
+    assert [again[name] for name in evidence] == [made[name] for name in evidence]
+    assert made["log_probability"] < 0 < made["score"] < 1
 
 
 def test_known_translations_that_can_not_be_read_are_made_again(the_line: Line) -> None:

@@ -21,19 +21,25 @@ from tradu.errors import CircuitOpenError, DamagedError
 from tradu.inference.model import Route
 from tradu.inference.pool import EnginePool
 from tradu.inference.registry import Registry, load_registry
-from tradu.inference.translate import translate
+from tradu.inference.translate import Outcome, translate
 from tradu.ledger import circuits, objects
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.rows import Batch, Claim
 from tradu.quality import checks
+from tradu.quality.estimation import Support
 from tradu.settings import Settings, get_settings
 from tradu.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
-RECIPE = "1"
-"""Raised when what surrounds the models changes (masks, typography, repairs): what was known is then made anew."""
+RECIPE = "2"
+"""Raised when what surrounds the models changes (masks, typography, repairs) or what is kept of their work: what was
+known is then made anew."""
 _MEMORY = "memory"
+_RULE_BASED = "economy"
+"""The tier of the rule-based engines, whose translations are scored by a calibration of their own."""
+_KNOWN = ("source", "translation", "model", "tier", "unknown_words", "log_probability", "lowest_log_probability")
+"""What is read of a known translation: with it, it gets the score that it had."""
 _warm = threading.local()
 
 
@@ -141,18 +147,20 @@ def _known(
             log.warning("known translations in %s can't be used: %s", object_key, str(error).partition("\n")[0])
             continue
         for key, _, row in group:
-            translation, model = table.column("translation")[row].as_py(), table.column("model")[row].as_py()
-            unknown = table.column("unknown_words")[row].as_py()
-            judged = checks.check_translation(text[key], translation, task.source, task.target, unknown_words=unknown)
-            if table.column("source")[row].as_py() == text[key] and not checks.failed(judged):
-                found[key] = _Row("", 0, text[key], translation, model, _MEMORY, True, judged)
+            source, translation, model, tier, unknown, mean, lowest = (table.column(c)[row].as_py() for c in _KNOWN)
+            support = Support(mean, lowest, rule_based=tier == _RULE_BASED)
+            judged = checks.check_translation(
+                text[key], translation, task.source, task.target, unknown_words=unknown, support=support
+            )
+            if source == text[key] and not checks.failed(judged):
+                found[key] = _Row("", 0, source, translation, model, _MEMORY, True, judged)
     return found
 
 
 @lru_cache(maxsize=32)
 def _results(store_uri: str, key: str) -> pa.Table:
     """The texts of a results object; the last ones stay, since repeated sentences come from few objects."""
-    return tables.read(Store(store_uri), key, columns=["source", "translation", "model", "unknown_words"])
+    return tables.read(Store(store_uri), key, columns=list(_KNOWN))
 
 
 @lru_cache(maxsize=1)
@@ -189,11 +197,25 @@ def _translate(
         else:
             outcome = made[key]
             judged = checks.check_translation(
-                source, outcome.text, task.source, task.target, unknown_words=len(outcome.unknown)
+                source,
+                outcome.text,
+                task.source,
+                task.target,
+                unknown_words=len(outcome.unknown),
+                support=_support(outcome),
             )
             model = "+".join(outcome.models)
             rows.append(_Row(document_id, block, source, outcome.text, model, outcome.tier, False, judged))
     return rows
+
+
+def _support(outcome: Outcome) -> Support:
+    """What the models that made a translation say about it."""
+    said = outcome.likelihood
+    rule_based = outcome.tier == _RULE_BASED
+    if said is None:
+        return Support(rule_based=rule_based)
+    return Support(said.log_probability, said.lowest, rule_based=rule_based)
 
 
 def _table(rows: Sequence[_Row], claims: Sequence[Claim]) -> pa.Table:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tradu.documents.model import CODE_BASE, MAX_CODES
+from tradu.inference.made import Made, joined
 
 CODE = f"[{chr(CODE_BASE)}-{chr(CODE_BASE + MAX_CODES - 1)}]"
 _CODE = re.compile(CODE)
@@ -15,7 +16,7 @@ _RUN = re.compile(rf"{CODE}(?:\s*{CODE})*")
 _EDGES = re.compile(rf"((?:\s|{CODE})*)(.*?)((?:\s|{CODE})*)", re.DOTALL)
 _PIECES = re.compile(rf"(\s*{CODE}(?:\s*{CODE})*\s*)")
 
-Run = Callable[[Sequence[str]], list[str]]
+Run = Callable[[Sequence[str]], Sequence[Made]]
 """Translates plain texts."""
 
 
@@ -130,13 +131,13 @@ class PlainMask:
         return translated if codes_of(translated) == codes_of(masked.text) else None
 
 
-def translate_coded(texts: Sequence[str], masks: Iterable[Mask], run: Run) -> list[str]:
+def translate_coded(texts: Sequence[str], masks: Iterable[Mask], run: Run) -> list[Made]:
     """Translate coded texts: by each mask in turn while codes come back wrong, at last piece by piece.
 
     The order of the codes is kept too: an engine knows neither which are pairs nor which are told apart only by their
     place (`%s`). Texts without words come back as they are.
     """
-    done = {index: text for index, text in enumerate(texts) if not has_words(text)}
+    done = {index: Made(text) for index, text in enumerate(texts) if not has_words(text)}
     for turn, mask in enumerate(masks):
         waiting = [index for index in range(len(texts)) if index not in done]
         # edges are peeled only in the second turn: a model translates better when it sees that a name stands there
@@ -144,9 +145,9 @@ def translate_coded(texts: Sequence[str], masks: Iterable[Mask], run: Run) -> li
         hidden = {i: mask.hide(peeled[i][1]) for i in waiting}
         results = run([hidden[i].text for i in waiting]) if waiting else []
         for index, result in zip(waiting, results, strict=True):
-            shown = mask.show(result, hidden[index])
+            shown = mask.show(result.text, hidden[index])
             if shown is not None:
-                done[index] = peeled[index][0] + shown + peeled[index][2]
+                done[index] = replace(result, text=peeled[index][0] + shown + peeled[index][2])
     broken = [index for index in range(len(texts)) if index not in done]
     done |= zip(broken, _piecewise([texts[index] for index in broken], run), strict=True)
     return [done[index] for index in range(len(texts))]
@@ -158,10 +159,15 @@ def _edges(text: str) -> tuple[str, str, str]:
     return (match[1], match[2], match[3]) if match else ("", text, "")
 
 
-def _piecewise(texts: Sequence[str], run: Run) -> list[str]:
+def _piecewise(texts: Sequence[str], run: Run) -> list[Made]:
     """Translate what stands between the codes, each piece for itself."""
     split = [_PIECES.split(text) for text in texts]
     worth = [piece for pieces in split for piece in pieces if has_words(piece)]
     made = iter(run(worth) if worth else [])
-    # a code that a model makes up by itself is taken out: only the source's may stand in the text
-    return ["".join(_CODE.sub("", next(made)) if has_words(p) else p for p in pieces) for pieces in split]
+    done = []
+    for pieces in split:
+        parts = [next(made) if has_words(piece) else Made(piece) for piece in pieces]
+        # a code that a model makes up by itself is taken out: only the source's may stand in the text
+        texts_of = (_CODE.sub("", m.text) if has_words(p) else p for p, m in zip(pieces, parts, strict=True))
+        done.append(joined("".join(texts_of), parts))
+    return done

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from tradu.errors import ModelError, RequestError, ResourceError
 from tradu.inference import clauses, codes
+from tradu.inference.made import Likelihood, Made, joined, together
 from tradu.inference.model import Engine, Model, Route
 from tradu.inference.pool import EnginePool
 from tradu.inference.routes import tier_of
@@ -40,14 +41,16 @@ class Outcome:
     """Translations made, repairs included."""
     unknown: tuple[str, ...] = ()
     """Words the engine did not know and left as they were, where it can say so."""
+    likelihood: Likelihood | None = None
+    """How probable the route's models found it, all their tokens together; None where one of them can't say."""
 
 
 @runtime_checkable
-class SaysUnknown(Protocol):
-    """An engine that can say which words it did not know."""
+class SaysMore(Protocol):
+    """An engine that can say more about its translations: words it did not know, how probable it finds them."""
 
-    def translate_with_unknown(self, texts: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
-        """Each translation, with the words left in the source language."""
+    def translate_with_evidence(self, texts: Sequence[str]) -> list[Made]:
+        """Each translation with what the engine knows about it; the texts are those of `translate`."""
         ...
 
 
@@ -55,9 +58,13 @@ class SaysUnknown(Protocol):
 class _Attempt:
     """What a route made of a text, or why it made nothing."""
 
-    text: str
-    unknown: tuple[str, ...] = ()
+    made: Made
     failure: str = ""
+
+    @property
+    def text(self) -> str:
+        """The translation, or the text that broke the engine."""
+        return self.made.text
 
 
 def translate(texts: Sequence[str], routes: Sequence[Route], judge: Judge, engines: EnginePool) -> list[Outcome]:
@@ -122,19 +129,27 @@ def _by_clauses(text: str, reasons: tuple[str, ...] | None) -> _Variant | None:
 def _attempts(variants: dict[str, _Variant], route: Route, engines: EnginePool) -> dict[str, _Attempt]:
     """One attempt at each text by a route, leg by leg."""
     flat = list(dict.fromkeys(part for variant in variants.values() for part in variant.parts))
-    made = {part: _Attempt(part) for part in flat}
-    for model in route:
+    made = {part: _Attempt(Made(part)) for part in flat}
+    for leg, model in enumerate(route):
         alive = [part for part in flat if not made[part].failure]
         results = _leg([made[part].text for part in alive], model, engines)
         for part, result in zip(alive, results, strict=True):
-            made[part] = replace(result, unknown=made[part].unknown + result.unknown)
+            made[part] = _after(made[part], result) if leg else result
     return {text: _joined([made[p] for p in variant.parts], variant) for text, variant in variants.items()}
+
+
+def _after(before: _Attempt, after: _Attempt) -> _Attempt:
+    """A leg's result, with the evidence of the legs before it; a leg that can't say leaves all in doubt."""
+    first, second = before.made, after.made
+    every = first.likelihood is not None and second.likelihood is not None
+    likelihood = together([first.likelihood, second.likelihood]) if every else None
+    return _Attempt(Made(second.text, first.unknown + second.unknown, likelihood), after.failure)
 
 
 def _joined(parts: Sequence[_Attempt], variant: _Variant) -> _Attempt:
     failure = next((part.failure for part in parts if part.failure), "")
-    unknown = tuple(word for part in parts for word in part.unknown)
-    return _Attempt(codes.restore("".join(part.text for part in parts), variant.spelt), unknown, failure)
+    text = codes.restore("".join(part.text for part in parts), variant.spelt)
+    return _Attempt(joined(text, [part.made for part in parts]), failure)
 
 
 def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attempt]:
@@ -161,7 +176,7 @@ def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
         except ModelError as error:
             if len(group) == 1 or (failed >= SINGLE_FAILURES and failed == len(made)):
                 failed += len(group)
-                made += [_Attempt(text, failure=f"{ENGINE_FAILED}: {error}") for text in group]
+                made += [_Attempt(Made(text), f"{ENGINE_FAILED}: {error}") for text in group]
             else:
                 groups += [group[half:], group[:half]]
     if made:
@@ -178,7 +193,7 @@ def _run(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
     """
     engine = engines.get(model)
     try:
-        results = list(_results(engine, texts))
+        results = _results(engine, texts)
     except ResourceError:
         raise
     except MemoryError as error:
@@ -193,17 +208,17 @@ def _run(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
     return results
 
 
-def _results(engine: Engine, texts: Sequence[str]) -> Iterator[_Attempt]:
-    if isinstance(engine, SaysUnknown):
-        return (_Attempt(text, unknown) for text, unknown in engine.translate_with_unknown(texts))
-    return (_Attempt(text) for text in engine.translate(texts))
+def _results(engine: Engine, texts: Sequence[str]) -> list[_Attempt]:
+    if isinstance(engine, SaysMore):
+        return [_Attempt(made) for made in engine.translate_with_evidence(texts)]
+    return [_Attempt(Made(text)) for text in engine.translate(texts)]
 
 
 def _outcome(source: str, attempt: _Attempt, route: Route, judge: Judge) -> Outcome:
     if attempt.failure:
         return Outcome(source, (), "", (attempt.failure,), 1)
-    identities = tuple(model.identity for model in route)
-    return Outcome(attempt.text, identities, tier_of(route), judge(source, attempt.text), 1, attempt.unknown)
+    identities, made = tuple(model.identity for model in route), attempt.made
+    return Outcome(made.text, identities, tier_of(route), judge(source, made.text), 1, made.unknown, made.likelihood)
 
 
 def _better(before: Outcome | None, after: Outcome) -> Outcome:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from tradu.documents import language as lang
 from tradu.documents.model import CODE_BASE, MAX_CODES
-from tradu.quality import loops, numbers
+from tradu.quality import estimation, loops, negation, numbers, units
+from tradu.quality.estimation import ALONE, Penalties, Support
 from tradu.quality.rules import row_judge
 
 _CODE = re.compile(f"[{chr(CODE_BASE)}-{chr(CODE_BASE + MAX_CODES - 1)}]")
@@ -34,6 +36,10 @@ class TranslationChecks:
     """Characters of prose, translation by source, evened out for dense scripts and short texts."""
     numbers_missing: int
     numbers_added: int
+    units_changed: int
+    """Units and currencies in whose place another one of the same measure stands."""
+    negation_changed: bool
+    """One side negates and the other does not: evidence for the score, no rule, for languages differ in it."""
     codes_missing: int
     """Inline codes (markup, URLs, placeholders) that were lost."""
     codes_added: int
@@ -54,8 +60,12 @@ class TranslationChecks:
     language_confidence: float | None
     target_language_ok: bool | None
     """None: not judged, for the text is short or the detector not sure."""
+    log_probability: float | None
+    """How probable the models found it: the mean of a token, natural logarithm. None: they can't say."""
+    lowest_log_probability: float | None
+    """That of the least probable token."""
     score: float
-    """0 (unusable) to 1 (nothing found); see `_score`."""
+    """The probability that it is good, by all evidence (`estimation.py`); 0 for what can't be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +92,13 @@ def check_translation(
     target_language: str,
     codes: Sequence[str] = (),
     unknown_words: int = 0,
+    support: Support = ALONE,
 ) -> TranslationChecks:
     """Everything that can be seen in a translation without a reference.
 
     Texts are coded: a private-use character stands for each inline code. `codes`: their spelling, in order, where
     the nesting of tags is to be checked too. `unknown_words`: how many the engine says it left as they were.
+    `support`: what models say about it.
     """
     said, given = _prose(translation), _prose(source)
     origin, target = lang.base(source_language), lang.base(target_language)
@@ -100,11 +112,15 @@ def check_translation(
     found = () if origin == target else lang.candidates(said)
     in_target = lang.is_in(found, target, origin)
     cut = _cut_off(given, said, ratio)
-    return TranslationChecks(
+    negated = negation.difference(given, said, origin, target) != 0
+    exchanged = units.changed(given, said)
+    seen = TranslationChecks(
         empty=empty,
         length_ratio=round(ratio, 3),
         numbers_missing=len(difference.missing),
         numbers_added=len(difference.added),
+        units_changed=exchanged,
+        negation_changed=negated,
         codes_missing=missing,
         codes_added=added,
         codes_misnested=_misnested(translation, codes) if codes else 0,
@@ -117,15 +133,27 @@ def check_translation(
         language=found[0].language if found else None,
         language_confidence=found[0].confidence if found else None,
         target_language_ok=in_target,
-        score=_score(
-            broken=empty or copied or missing > 0 or added > 0 or in_target is False,
-            words=len(said.split()),
-            marks=marks + unknown_words,
-            wrong_numbers=len(difference.missing) + len(difference.added),
-            ratio=ratio,
-            repeats=repeats,
-            cut=cut,
-        ),
+        log_probability=support.log_probability,
+        lowest_log_probability=support.lowest,
+        score=0.0,
+    )
+    nothing_to_do = source == translation and (origin == target or not _WORD.search(given))
+    return replace(seen, score=1.0 if nothing_to_do else _score(seen, said, lang.kin(origin, target), support))
+
+
+def penalties(seen: TranslationChecks, prose: str, kin: bool, support: Support) -> Penalties:
+    """What speaks against a translation, as the score weighs it."""
+    length = math.log(max(seen.length_ratio, 0.001))
+    return Penalties(
+        numbers=min(2, seen.numbers_missing + seen.numbers_added + seen.units_changed),
+        negation=seen.negation_changed,
+        shorter=max(0.0, -length),
+        longer=max(0.0, length),
+        repetition=seen.repetition,
+        cut_off=seen.cut_off,
+        unknown=min(1.0, (seen.unknown_marks + seen.unknown_words) / max(1, len(prose.split()))),
+        distant=not kin,
+        **estimation.surprise(support),
     )
 
 
@@ -237,16 +265,9 @@ def _cut_off(source: str, translation: str, ratio: float) -> bool:
     return ratio < 0.5 or (lost_its_end and ratio < 0.9)
 
 
-def _score(
-    *, broken: bool, words: int, marks: int, wrong_numbers: int, ratio: float, repeats: float, cut: bool
-) -> float:
-    """A first estimate of quality: 0 for what can't be used; else the product of what each fault leaves.
-
-    A wrong number leaves 0.6, a cut 0.5; unknown words leave their share's complement, squared; repetition its
-    complement; a length beyond 0.6 to 1.8 leaves its distance to that range as a quotient.
-    """
-    if broken:
+def _score(seen: TranslationChecks, prose: str, kin: bool, support: Support) -> float:
+    """0 for what can't be used, else what the evidence says."""
+    codes = seen.codes_missing or seen.codes_added
+    if seen.empty or seen.copied or codes or seen.target_language_ok is False:
         return 0.0
-    length = min(1.0, ratio / 0.6, 1.8 / ratio)
-    known = max(0.0, 1 - marks / max(1, words))
-    return round(0.6**wrong_numbers * (0.5 if cut else 1.0) * known**2 * max(0.0, 1 - repeats) * length, 4)
+    return estimation.score(penalties(seen, prose, kin, support), support)

@@ -116,6 +116,30 @@ def test_n_best_and_alignment(device: Translator, english: list[str]) -> None:
     assert near >= 8
 
 
+def test_what_it_made_is_scored_as_it_was_made(device: Translator, english: list[str]) -> None:
+    made = device.translate(english, alignment=True)
+    ended = [[*m.hypotheses[0].tokens, 0] for m in made]
+    scored = device.score_tokens([m.source_tokens for m in made], ended, alignment=True)
+    for before, after in zip(made, scored, strict=True):
+        (one,), best = after.hypotheses, before.hypotheses[0]
+        assert (one.tokens, one.complete) == (best.tokens, True)
+        assert np.allclose(one.log_probabilities, best.log_probabilities, atol=1e-3)
+        assert one.alignment is not None
+        assert best.alignment is not None
+        assert np.allclose(one.alignment, best.alignment, atol=1e-2)
+
+
+def test_given_translations_are_about_as_probable_as_the_kernel_says(device: Translator, english: list[str]) -> None:
+    given = [m.text for m in device.translate(english[1:])]  # each of another text: most words are no shortlist's
+    kernel = Translator(real_files()).score(english[:-1], given)
+    for ours, its in zip(device.score(english[:-1], given), kernel, strict=True):
+        assert ours.hypotheses[0].tokens == its.hypotheses[0].tokens
+        assert ours.hypotheses[0].score == pytest.approx(its.hypotheses[0].score, abs=0.6)
+    assert device.score([], []) == []
+    with pytest.raises(ModelError, match="does not know"):
+        device.score_tokens([[5, 0]], [[-1, 0]])
+
+
 def test_the_engine_takes_it_as_a_backend() -> None:
     model = real_model()
     engine = engines.load(replace(model, options={**model.options, "backend": "torch", "device": where()}))

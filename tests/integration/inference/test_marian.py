@@ -17,9 +17,12 @@ from fixtures.marian import real_english, real_files, real_model
 from tradu.errors import ModelError
 from tradu.inference import engines
 from tradu.inference.engines import _firefox_runs
+from tradu.inference.made import likelihood_of, together
 from tradu.inference.marian import Translation, Translator, kernel, pieces_that_fit
 from tradu.inference.marian.build import NoKernelError
 from tradu.inference.marian.translator import LONGEST_TOKENS
+from tradu.inference.pool import EnginePool
+from tradu.inference.translate import SaysMore, translate
 
 PATHS = [path for path in kernel.paths() if path != kernel.REFERENCE_PATH]
 
@@ -107,6 +110,36 @@ def test_n_best(translator: Translator, english: list[str], alone: list[Translat
     assert better >= 36
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_what_the_model_made_is_scored_as_it_was_made(path: str, english: list[str], alone: list[Translation]) -> None:
+    own = Translator(real_files(), path=path)
+    some = 12 if path == "portable" else 60
+    made = alone[:some]
+    ended = [[*m.hypotheses[0].tokens, own._target.end] for m in made]
+    assert numbers(own.score_tokens([m.source_tokens for m in made], ended)) == numbers(made)
+    assert own.score_tokens([], []) == []
+
+
+def test_given_translations_are_scored_each_by_itself(translator: Translator) -> None:
+    source = "You must not delete this file, because it is needed by others."
+    good = "Você não deve excluir este arquivo, porque ele é necessário por outros."
+    bad = [good.replace("não ", ""), f"{good.partition(',')[0]}.", source]
+    scored = translator.score([source] * 4, [good, *bad], alignment=True)
+    assert numbers(scored[2:3]) == numbers(translator.score([source], [bad[1]]))
+    lowest = [min(each.log_probabilities[:-1]) for each in scored]
+    assert lowest[0] > max(lowest[1:])
+    seen = [each.hypotheses[0].alignment.sum(axis=0) for each in scored]  # type: ignore[union-attr]
+    assert seen[0][:-2].min() > 0.3 > seen[2][-6:-2].max()
+
+
+def test_what_can_not_be_scored_is_refused(translator: Translator) -> None:
+    for targets in ([], ["a " * 300]):
+        with pytest.raises(ModelError, match="each text needs one"):
+            translator.score(["One house."], targets)
+    with pytest.raises(ModelError, match="refused"):
+        translator.score_tokens([[5, 0]], [[-1, 0]])
+
+
 def test_alignment(translator: Translator) -> None:
     text = "The library opens at nine."
     (made,) = translator.translate([text], alignment=True)
@@ -133,9 +166,27 @@ def test_text_beyond_the_model_is_refused_or_cut_never_lost(translator: Translat
 def test_blank_pieces_keep_their_place() -> None:
     runs = _firefox_runs.Batches(real_files(), 1)
     one, blank, two = runs.run(["One house.", "", "Two houses."])
-    assert (one, blank, two) == (*runs.run(["One house."]), "", *runs.run(["Two houses."]))
+    assert (one, two) == (*runs.run(["One house."]), *runs.run(["Two houses."]))
+    assert (blank.text, blank.likelihood) == ("", None)
     spaced = "abc " * 200
-    assert runs.run([f"{spaced} "])[0].endswith(" ")
+    assert runs.run([f"{spaced} "])[0].text.endswith(" ")
+
+
+def test_the_engine_says_how_probable_it_finds_its_translations(translator: Translator) -> None:
+    engine = engines.load(real_model())
+    assert isinstance(engine, SaysMore)
+    texts = ["The library opens at nine.", "One house.\n\nTwo houses.", "12.5", "Press \ue000 to go on."]
+    made = engine.translate_with_evidence(texts)
+    assert [each.text for each in made] == engine.translate(texts)
+    assert made[0].likelihood == likelihood_of(translator.translate([texts[0]])[0].log_probabilities)
+    pieces = [likelihood_of(each.log_probabilities) for each in translator.translate(["One house.", "Two houses."])]
+    assert made[1].likelihood == together(pieces)
+    assert made[2].likelihood is None
+    assert made[3].likelihood is not None
+    pool = EnginePool()
+    outcomes = translate(texts, [(real_model(),)], lambda s, t: (), pool)
+    pool.close()
+    assert [outcome.likelihood for outcome in outcomes] == [each.likelihood for each in made]
 
 
 def test_without_a_shortlist_all_words_are_allowed(english: list[str], alone: list[Translation]) -> None:

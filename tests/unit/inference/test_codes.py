@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tradu.inference import codes
 from tradu.inference.codes import PlainMask, WordMask, translate_coded
+from tradu.inference.made import Likelihood, Made, joined, likelihood_of
 
 CODES = [chr(0xE000 + i) for i in range(40)]
 words = st.sampled_from(["open", "the file", "K7", "X91", "KK7", ",", ".", "été", "(see", "1.5", "\n"])
@@ -65,7 +66,7 @@ def test_codes_touch_their_neighbours_as_in_the_source() -> None:
 @pytest.mark.parametrize("breaks", ["dropped", "doubled", "reversed", "invented"])
 @given(texts=st.lists(coded, max_size=4))
 def test_codes_are_kept_whatever_an_engine_does(breaks: str, texts: list[str]) -> None:
-    def run(given_texts: Sequence[str]) -> list[str]:
+    def run(given_texts: Sequence[str]) -> list[Made]:
         def spoil(text: str) -> str:
             names = re.findall(r"\b[KWZXQJ]+\d+\b", text)
             if breaks == "dropped":
@@ -76,25 +77,36 @@ def test_codes_are_kept_whatever_an_engine_does(breaks: str, texts: list[str]) -
                 return f"{text} K7 K8 \ue005"
             return " ".join(reversed(text.split()))
 
-        return [spoil(text) for text in given_texts]
+        return [Made(spoil(text)) for text in given_texts]
 
     made = translate_coded(texts, (WordMask("KWZ", 7), WordMask("XQJ", 91)), run)
-    assert [codes.codes_of(text) for text in made] == [codes.codes_of(text) for text in texts]
+    assert [codes.codes_of(each.text) for each in made] == [codes.codes_of(text) for text in texts]
 
 
 def test_pieces_between_codes_are_still_translated() -> None:
     made = translate_coded(
-        ["open \ue000 now"], (PlainMask(),), lambda texts: [t.upper().replace("\ue000", "") for t in texts]
+        ["open \ue000 now"],
+        (PlainMask(),),
+        lambda texts: [
+            Made(t.upper().replace("\ue000", ""), likelihood=Likelihood(-float(len(t)), -9.0, 2)) for t in texts
+        ],
     )
-    assert made == ["OPEN \ue000 NOW"]
+    assert made == [Made("OPEN \ue000 NOW", likelihood=Likelihood(-3.5, -9.0, 4))]
+
+
+def test_evidence_of_pieces_is_that_of_all_their_tokens() -> None:
+    one, two = Made("a", ("x",), likelihood_of([-0.1, -0.3])), Made("b", ("y",), likelihood_of([-1.6, 0.00001]))
+    assert joined("a b", [one, Made(" "), two]) == Made("a b", ("x", "y"), Likelihood(-0.5, -1.6, 4))
+    assert joined("", []) == Made("")
+    assert likelihood_of([]) is None
 
 
 def test_texts_without_words_never_reach_the_engine() -> None:
-    def run(texts: Sequence[str]) -> list[str]:
+    def run(texts: Sequence[str]) -> list[Made]:
         raise AssertionError(texts)
 
     texts = ["", " ", "\ue000", "12.5 \ue001", "…"]
-    assert translate_coded(texts, (PlainMask(),), run) == texts
+    assert [made.text for made in translate_coded(texts, (PlainMask(),), run)] == texts
 
 
 @given(st.text(alphabet="ab1#~\ue000\uf8ff", max_size=30))

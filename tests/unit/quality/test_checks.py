@@ -46,7 +46,7 @@ LOOP = "o comitê decidiu que " * 30
 def test_good_translations_pass(source: str, translation: str, source_language: str, target_language: str) -> None:
     checks = check_translation(source, translation, source_language, target_language)
     assert failed(checks) == ()
-    assert checks.score > 0.8
+    assert checks.score > 0.7
 
 
 @pytest.mark.parametrize(

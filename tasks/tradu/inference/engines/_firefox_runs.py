@@ -6,18 +6,24 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tradu.errors import ModelError
-from tradu.inference.marian import Files, Translator, pieces_that_fit
+from tradu.inference.made import Likelihood, Made, joined, likelihood_of
+from tradu.inference.marian import Files, Translation, Translator, pieces_that_fit
+from tradu.inference.marian.translator import LONGEST_TARGET_TOKENS, LONGEST_TOKENS
 
 
 class Runs(Protocol):
     """Translates plain pieces of text."""
 
-    def run(self, texts: Sequence[str]) -> list[str]:
+    def run(self, texts: Sequence[str]) -> list[Made]:
         """Translate each piece.
 
         Raises:
             ModelError: the engine failed.
         """
+        ...
+
+    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
+        """How probable each translation is; None where that can't be said."""
         ...
 
 
@@ -27,16 +33,29 @@ class Batches:
     def __init__(self, files: Files, threads: int = 1, device: str | None = None) -> None:
         self._translator = Translator(files, threads=threads, device=device)
 
-    def run(self, texts: Sequence[str]) -> list[str]:
+    def run(self, texts: Sequence[str]) -> list[Made]:
         """Translate each piece, what has too many tokens for the model in smaller ones."""
         distinct = list(dict.fromkeys(texts))
         cut = pieces_that_fit(self._translator, distinct)
-        made = iter(self._translator.translate([piece.strip() for pieces in cut for piece in pieces]))
-        translated = {
-            text: "".join(space_of(piece, next(made).text) for piece in pieces)
-            for text, pieces in zip(distinct, cut, strict=True)
-        }
+        flat = [piece for pieces in cut for piece in pieces]
+        made = map(_made, flat, self._translator.translate([piece.strip() for piece in flat]))
+        translated = {}
+        for text, pieces in zip(distinct, cut, strict=True):
+            parts = [next(made) for _ in pieces]
+            translated[text] = joined("".join(part.text for part in parts), parts)
         return [translated[text] for text in texts]
+
+    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
+        """How probable each translation is; None where source or translation is longer than the model takes."""
+        read, written = self._translator.tokens(sources), self._translator.target_tokens(translations)
+        fit = [
+            i
+            for i, (ids, made) in enumerate(zip(read, written, strict=True))
+            if len(ids) <= LONGEST_TOKENS and len(made) <= LONGEST_TARGET_TOKENS
+        ]
+        scored = self._translator.score([sources[i] for i in fit], [translations[i] for i in fit])
+        known = {i: likelihood_of(each.log_probabilities) for i, each in zip(fit, scored, strict=True)}
+        return [known.get(i) for i in range(len(sources))]
 
 
 class Sentences:
@@ -50,14 +69,24 @@ class Sentences:
         shortlist = files.shortlist.read_bytes() if files.shortlist else None
         self._translator = Reference(files.model.read_bytes(), source, target, shortlist)
 
-    def run(self, texts: Sequence[str]) -> list[str]:
-        """Translate each piece."""
+    def run(self, texts: Sequence[str]) -> list[Made]:
+        """Translate each piece; this engine says nothing about probabilities."""
         try:
-            return [str(self._translator.translate(text)) for text in texts]
+            return [Made(str(self._translator.translate(text))) for text in texts]
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic of the Rust engine derives from BaseException
             raise ModelError(f"{self._name}: engine failed: {error}") from error
+
+    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
+        """This engine can't say."""
+        return [None for _ in zip(sources, translations, strict=True)]
+
+
+def _made(piece: str, translation: Translation) -> Made:
+    """A piece's translation between its space; of a blank piece the model has nothing to say."""
+    likelihood = likelihood_of(translation.log_probabilities) if piece.strip() else None
+    return Made(space_of(piece, translation.text), likelihood=likelihood)
 
 
 def space_of(part: str, translated: str) -> str:

@@ -10,6 +10,7 @@ from tradu.errors import ModelError
 from tradu.inference import codes, typography
 from tradu.inference.apertium_files import Installation, find
 from tradu.inference.files import version_of
+from tradu.inference.made import Made
 from tradu.inference.model import Model, Status
 from tradu.inference.pipeline import Pipeline
 from tradu.settings import get_settings
@@ -50,9 +51,9 @@ class ApertiumEngine:
         Raises:
             ModelError: a program died or hung; the next call starts a new pipeline.
         """
-        return [text for text, _ in self.translate_with_unknown(texts)]
+        return [made.text for made in self.translate_with_evidence(texts)]
 
-    def translate_with_unknown(self, texts: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    def translate_with_evidence(self, texts: Sequence[str]) -> list[Made]:
         """Each translation with the words that Apertium did not know, in their order.
 
         Raises:
@@ -63,9 +64,9 @@ class ApertiumEngine:
         made = codes.translate_coded([core for core, _ in protected], (codes.PlainMask(),), self._run)
         results = []
         for text, core, (_, spelt), marked in zip(texts, cores, protected, made, strict=True):
-            translated = codes.restore(_tidy(marked.replace(_UNKNOWN, ""), core), spelt)
-            unknown = tuple(_UNKNOWN_WORD.findall(marked))
-            results.append((text.replace(core, translated, 1) if core else text, unknown))
+            translated = codes.restore(_tidy(marked.text.replace(_UNKNOWN, ""), core), spelt)
+            unknown = tuple(_UNKNOWN_WORD.findall(marked.text))
+            results.append(Made(text.replace(core, translated, 1) if core else text, unknown))
         return results
 
     def close(self) -> None:
@@ -74,7 +75,7 @@ class ApertiumEngine:
             self._pipeline.close()
         self._pipeline = None
 
-    def _run(self, texts: Sequence[str]) -> list[str]:
+    def _run(self, texts: Sequence[str]) -> list[Made]:
         if self._pipeline is None or not self._pipeline.alive:
             self.close()
             self._pipeline = Pipeline(self._commands, self._env, self._idle_seconds)
@@ -84,7 +85,7 @@ class ApertiumEngine:
         except (ModelError, UnicodeError) as error:
             self.close()
             raise ModelError(f"{self._name}: {error}") from error
-        return [unescape(stream) for stream in streams]
+        return [Made(unescape(stream)) for stream in streams]
 
 
 def escape(text: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tradu.errors import ModelError
 from tradu.inference import clauses, codes, firefox_files, typography
 from tradu.inference.engines._firefox_runs import Batches, Runs, Sentences, space_of
 from tradu.inference.engines._vocabulary import alphabet
 from tradu.inference.files import version_of
+from tradu.inference.made import Likelihood, Made, joined
 from tradu.inference.marian import Files
 from tradu.inference.marian.build import NoKernelError, built
 from tradu.inference.model import Model, Status
@@ -52,6 +53,14 @@ class FirefoxEngine:
         self._masks = (codes.WordMask("KWZ", 7), codes.WordMask("XQJ", 91))
 
     def translate(self, texts: Sequence[str]) -> list[str]:
+        """Translate each text; see `translate_with_evidence`.
+
+        Raises:
+            ModelError: the model failed.
+        """
+        return [made.text for made in self.translate_with_evidence(texts)]
+
+    def translate_with_evidence(self, texts: Sequence[str]) -> list[Made]:
         """Translate each text: what the model can't spell is carried through as a code, long text goes by pieces.
 
         Paragraphs, lines that end a sentence, and columns go one by one: the model would lose what separates them.
@@ -64,7 +73,36 @@ class FirefoxEngine:
         pieces = [part.strip() for row in paragraphs for paragraph in row for part in paragraph.parts]
         made = iter(codes.translate_coded(pieces, self._masks, self._run))
         done = [[_finished(p, [next(made) for _ in p.parts]) for p in row] for row in paragraphs]
-        return ["".join(_alternately(row, parts[1::2])) for row, parts in zip(done, split, strict=True)]
+        return [
+            joined("".join(_alternately([m.text for m in row], parts[1::2])), row)
+            for row, parts in zip(done, split, strict=True)
+        ]
+
+    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
+        """How probable the model finds given translations; None where it can't say, of long texts for instance.
+
+        What it can't spell has the same name on both sides, as inline codes have.
+
+        Raises:
+            ModelError: the model failed.
+        """
+        if self._runs is None:
+            raise ModelError("a Firefox model was used after it was closed")
+        named = [self._named(pair) for pair in zip(sources, translations, strict=True)]
+        return self._runs.score([source for source, _ in named], [made for _, made in named])
+
+    def _named(self, texts: Sequence[str]) -> list[str]:
+        """Texts with names in the place of codes and of what can't be spelt: the same for the same."""
+        names: dict[str, str] = {}
+        named = []
+        for text in texts:
+            spellable, spelt = self._spellable(typography.straighten(text.strip()))
+
+            def name(match: re.Match[str], spelt: dict[str, str] = spelt) -> str:
+                return f" {names.setdefault(codes.restore(match[0], spelt), f'K{7 + len(names)}')} "
+
+            named.append(" ".join(re.sub(codes.CODE, name, spellable).split()))
+        return named
 
     def close(self) -> None:
         """Free the model."""
@@ -97,15 +135,15 @@ class FirefoxEngine:
         signs = "|".join(_whole(word) for word in sorted(set(missing), key=lambda w: (-len(w), w)))
         return codes.protect(text, re.compile(rf"(?:{signs})(?:\s*(?:{signs}))*"))
 
-    def _run(self, texts: Sequence[str]) -> list[str]:
+    def _run(self, texts: Sequence[str]) -> list[Made]:
         """Translations; for single words the models sometimes say nothing, but rarely when they end like a sentence."""
         if self._runs is None:
             raise ModelError("a Firefox model was used after it was closed")
         made = self._runs.run(texts)
-        silent = [i for i, text in enumerate(texts) if text and not made[i] and not text.endswith(".")]
+        silent = [i for i, text in enumerate(texts) if text and not made[i].text and not text.endswith(".")]
         if silent:
             for i, again in zip(silent, self._runs.run([f"{texts[i]}." for i in silent]), strict=True):
-                made[i] = again.removesuffix(".")
+                made[i] = replace(again, text=again.text.removesuffix("."))
         return made
 
 
@@ -161,13 +199,14 @@ def _runs(model: Model, files: Files) -> Runs:
         return Sentences(model.name, files)
 
 
-def _finished(paragraph: _Paragraph, translated: Sequence[str]) -> str:
+def _finished(paragraph: _Paragraph, translated: Sequence[Made]) -> Made:
     """A paragraph from its translated pieces, dressed as its source."""
     if not paragraph.parts:
-        return paragraph.text
-    joined = "".join(space_of(part, made) for part, made in zip(paragraph.parts, translated, strict=True))
-    dressed = typography.dress(codes.restore(joined, paragraph.spelt), paragraph.core)
-    return paragraph.text.replace(paragraph.core, typography.match_case(dressed, paragraph.core), 1)
+        return Made(paragraph.text)
+    whole = "".join(space_of(part, made.text) for part, made in zip(paragraph.parts, translated, strict=True))
+    dressed = typography.dress(codes.restore(whole, paragraph.spelt), paragraph.core)
+    text = paragraph.text.replace(paragraph.core, typography.match_case(dressed, paragraph.core), 1)
+    return joined(text, translated)
 
 
 def _alternately(texts: Sequence[str], between: Sequence[str]) -> list[str]:

@@ -156,11 +156,12 @@ class DeviceNetwork:
         """Logits of all words without their bias, which `allowed` holds, [sentences, beam, words]."""
         return functional.linear(top, self._words)
 
-    def allowed(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+    def allowed(self, tokens: Tensor, lengths: Tensor, forced: Tensor | None = None) -> Tensor:
         """What is added to the logits of sentences [sentences, tokens]: the bias of words they may use, else -inf.
 
         The words are those of the kernel's `allowed_words`: the first ones, the lists of the sentence's words, these
-        themselves where the vocabulary is shared, and further ones up to a multiple of eight, as in Marian.
+        themselves where the vocabulary is shared, and further ones up to a multiple of eight, as in Marian; then the
+        `forced` ones, [sentences, words].
         """
         count, words = len(tokens), len(self.target)
         if self.first == words:
@@ -183,6 +184,8 @@ class DeviceNetwork:
         lacking = -allowed.sum(1, dtype=torch.int64) % 8
         others = ~allowed[:, self.first :]
         allowed[:, self.first :] |= others & (others.cumsum(1) <= lacking[:, None])
+        if forced is not None:
+            allowed.scatter_(1, forced, True)
         return torch.where(allowed, self._bias, -math.inf)
 
     def _by_heads(self, x: Tensor, parts: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +32,16 @@ STEPS = 8
 _COMPLETE, _STOPPED = 1, 2
 
 
+class _Work(NamedTuple):
+    """What a call asks for."""
+
+    sources: Sequence[Sequence[int]]
+    limits: Sequence[int]
+    """Most words of each translation."""
+    targets: Sequence[Sequence[int]] | None = None
+    """Translations to be scored instead of made."""
+
+
 class DeviceSearch:
     """Translates on a device. Threads may share it: their calls take turns."""
 
@@ -49,7 +60,7 @@ class DeviceSearch:
             raise ModelError(f"PyTorch can't use the device {device!r}: {error}") from error
         self._count = LANES[self._network.device.type]
         self._lock = threading.Lock()
-        self._lanes: dict[tuple[int, int, bool], _Lanes] = {}
+        self._lanes: dict[tuple[int, int, bool, bool], _Lanes] = {}
 
     def translate(
         self, sources: Sequence[Sequence[int]], limits: Sequence[int], beam: int, alignment: bool
@@ -60,12 +71,25 @@ class DeviceSearch:
             ModelError: the sources can't be this model's, or the device failed.
             ResourceError: the device's memory is short.
         """
-        if not 0 <= min(map(min, sources)) <= max(map(max, sources)) < len(self._network.source):
-            raise ModelError("a source has a word that the model does not know")
+        return self._run(_Work(sources, limits), beam, alignment)
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], alignment: bool) -> list[Found]:
+        """Each source's given translation (ids with the end of sentence), with its log-probabilities.
+
+        Raises:
+            ModelError: the sources or translations can't be this model's, or the device failed.
+            ResourceError: the device's memory is short.
+        """
+        work = _Work(sources, [len(target) for target in targets], targets)
+        return [hypotheses[0] for hypotheses in self._run(work, 1, alignment)]
+
+    def _run(self, work: _Work, beam: int, alignment: bool) -> list[list[Found]]:
+        _check(work.sources, len(self._network.source))
+        _check(work.targets or [], len(self._network.target))
         with self._lock, torch.inference_mode():
             while True:
                 try:
-                    return self._translate(sources, limits, beam, alignment)
+                    return self._decoded(work, beam, alignment)
                 except torch.OutOfMemoryError as error:
                     if self._count <= FEWEST_LANES:
                         raise ResourceError(f"{self._network.device} is out of memory: {error}") from error
@@ -73,20 +97,23 @@ class DeviceSearch:
                 except RuntimeError as error:
                     raise ModelError(f"{self._network.device} failed: {error}") from error
 
-    def _translate(
-        self, sources: Sequence[Sequence[int]], limits: Sequence[int], beam: int, alignment: bool
-    ) -> list[list[Found]]:
-        found: list[list[Found]] = [[] for _ in sources]
+    def _decoded(self, work: _Work, beam: int, alignment: bool) -> list[list[Found]]:
+        found: list[list[Found]] = [[] for _ in work.sources]
         try:
-            for length, numbers in _by_length(sources).items():
-                key = (length, beam, alignment)
+            for length, numbers in _by_length(work.sources).items():
+                key = (length, beam, alignment, work.targets is not None)
                 if key not in self._lanes:
                     self._lanes[key] = _Lanes(self._network, self._count, *key)
-                self._lanes[key].run(sources, limits, numbers, found)
+                self._lanes[key].run(work, numbers, found)
         except BaseException:
             self._lanes.clear()  # sentences were left in them, or they are too many
             raise
         return found
+
+
+def _check(sequences: Sequence[Sequence[int]], words: int) -> None:
+    if not all(0 <= min(ids) <= max(ids) < words for ids in sequences):
+        raise ModelError("a text has a word that the model does not know")
 
 
 def _by_length(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
@@ -101,7 +128,9 @@ def _by_length(sources: Sequence[Sequence[int]]) -> dict[int, list[int]]:
 class _Lanes:
     """Sentences of up to `length` tokens being decoded. Tensors are [sentence, hypothesis, ...]."""
 
-    def __init__(self, network: DeviceNetwork, count: int, length: int, beam: int, alignment: bool) -> None:
+    def __init__(
+        self, network: DeviceNetwork, count: int, length: int, beam: int, alignment: bool, forced: bool
+    ) -> None:
         self._network = network
         self._beam = beam
         self._rows = rows = max(1, count // beam)
@@ -119,6 +148,7 @@ class _Lanes:
         self._mask = torch.ones(rows, 1, 1, length, dtype=torch.bool, device=network.device)
         self._words = numbers(rows, len(network.target), of=network.dtype)
         self._lane = torch.arange(rows, device=network.device)
+        self._forced = numbers(rows, LONGEST_LIMIT + 1) if forced else None
         # what was chosen, at each step; a lane that is done writes beyond its last one
         shape = rows, LONGEST_LIMIT + 1, beam
         self._chosen, self._parents = numbers(*shape, of=torch.int32), numbers(*shape, of=torch.int32)
@@ -131,13 +161,7 @@ class _Lanes:
         self._encode = _captured(self._encode_group, network.device)
         self._decode = _captured(self._decode_steps, network.device)
 
-    def run(
-        self,
-        sources: Sequence[Sequence[int]],
-        limits: Sequence[int],
-        numbers: Sequence[int],
-        found: list[list[Found]],
-    ) -> None:
+    def run(self, work: _Work, numbers: Sequence[int], found: list[list[Found]]) -> None:
         """Translate the sources of these numbers into `found`."""
         waiting = list(reversed(numbers))
         inside: dict[int, int] = {}
@@ -147,21 +171,22 @@ class _Lanes:
             while waiting and (len(free) >= self._group or not inside):
                 group = [waiting.pop() for _ in range(min(self._group, len(free), len(waiting)))]
                 rows, free = free[: len(group)], free[len(group) :]
-                self._enter(rows, [sources[n] for n in group], [limits[n] for n in group])
+                self._enter(rows, work, group)
                 inside |= dict(zip(rows, group, strict=True))
             self._decode()
             live = self._live.any(1).cpu().numpy()
             done = [row for row in inside if not live[row]]
-            lengths = [len(sources[inside[row]]) for row in done]
+            lengths = [len(work.sources[inside[row]]) for row in done]
             for row, hypotheses in zip(done, self._leave(done, lengths), strict=True):
                 found[inside.pop(row)] = hypotheses
 
-    def _enter(self, rows: Sequence[int], sources: Sequence[Sequence[int]], limits: Sequence[int]) -> None:
-        """Encode sentences and put them into free rows."""
+    def _enter(self, rows: Sequence[int], work: _Work, group: Sequence[int]) -> None:
+        """Encode the sentences of these numbers and put them into free rows."""
         device, count = self._network.device, len(rows)
         tokens = np.zeros(self._tokens.shape, np.int64)
         lengths = np.ones(self._group, np.int64)
-        for row, source in enumerate(sources):
+        for row, number in enumerate(group):
+            source = work.sources[number]
             tokens[row, : len(source)] = source
             lengths[row] = len(source)
         self._tokens.copy_(torch.from_numpy(tokens))
@@ -171,8 +196,15 @@ class _Lanes:
         there = torch.arange(self._tokens.shape[1], device=device) < self._lengths[:count, None]
         self._context[:, :, at] = self._encoded[:, :, :count]
         self._mask[at] = there[:, None, None]
-        self._words[at] = self._network.allowed(self._tokens[:count], self._lengths[:count])
-        self._limit[at] = torch.tensor(limits, device=device)
+        forced = None
+        if self._forced is not None and work.targets is not None:
+            forced = torch.full((count, self._forced.shape[1]), self._network.end)
+            for row, number in enumerate(group):
+                forced[row, : work.limits[number]] = torch.tensor(work.targets[number])
+            forced = forced.to(device)
+            self._forced[at] = forced
+        self._words[at] = self._network.allowed(self._tokens[:count], self._lengths[:count], forced)
+        self._limit[at] = torch.tensor([work.limits[number] for number in group], device=device)
         for state in (self._last, self._step, self._finished, self._total):
             state[at] = 0
         self._cells[:, at] = 0
@@ -191,7 +223,11 @@ class _Lanes:
         top = self._network.decode(self._last, self._step, self._cells, self._context, self._mask, self._seen)
         logits = self._network.words(top) + self._words[:, None]
         sure = logits.log_softmax(-1, dtype=torch.float32)
-        each, words = sure.max(-1, keepdim=True) if beam == 1 else sure.topk(beam, -1)
+        if self._forced is not None:
+            words = self._forced[self._lane, self._step][:, None, None]
+            each = sure.gather(-1, words)
+        else:
+            each, words = sure.max(-1, keepdim=True) if beam == 1 else sure.topk(beam, -1)
         totals = torch.where(self._live, self._total, -math.inf)[..., None] + each
         best, index = totals.flatten(1).topk(beam, -1)
         words, each = words.flatten(1).gather(1, index), each.flatten(1).gather(1, index)

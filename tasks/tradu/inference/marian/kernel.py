@@ -16,7 +16,7 @@ from tradu.inference.marian import build
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-ABI = 1
+ABI = 2
 """Version of the interface; equals TRADU_ABI of native/marian.h."""
 LANES = 16
 """Most tokens in a tile: the widest vector register, in floats."""
@@ -98,7 +98,7 @@ class Job(Structure):
         *((name, c_void_p) for name in ("order", "tokens", "offsets", "limits")),
         *((name, c_int32) for name in ("beam", "slots", "group_tokens")),
         *((name, c_void_p) for name in ("cursor", "out_offsets", "out_tokens", "out_log_probabilities", "out_lengths")),
-        *((name, c_void_p) for name in ("out_complete", "out_scores", "attention_offsets", "out_attention")),
+        *((name, c_void_p) for name in ("out_complete", "out_scores", "attention_offsets", "out_attention", "forced")),
     )
 
 

@@ -42,6 +42,23 @@ class KernelSearch:
             ResourceError: memory is short.
         """
         batch = _Batch(sources, limits, beam, alignment, self._threads)
+        self._run(batch)
+        return [batch.found(number) for number in range(len(sources))]
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], alignment: bool) -> list[Found]:
+        """Each source's given translation (ids with the end of sentence), with its log-probabilities.
+
+        Raises:
+            ModelError: the sources or translations can't be this model's.
+            ResourceError: memory is short.
+        """
+        limits = [len(target) for target in targets]
+        forced = np.fromiter((i for ids in targets for i in ids), np.int32, sum(limits))
+        batch = _Batch(sources, limits, 1, alignment, self._threads, forced)
+        self._run(batch)
+        return [batch.found(number)[0] for number in range(len(sources))]
+
+    def _run(self, batch: _Batch) -> None:
         if batch.threads == 1:
             self._kernel.translate(self._network.structure, batch.job)
         else:
@@ -52,14 +69,19 @@ class KernelSearch:
                 ]
                 for call in calls:
                     call.result()
-        return [batch.found(number) for number in range(len(sources))]
 
 
 class _Batch:
     """The memory of a call: what goes in, laid out as the kernel reads it, and what comes out."""
 
     def __init__(
-        self, sources: Sequence[Sequence[int]], limits: Sequence[int], beam: int, alignment: bool, threads: int
+        self,
+        sources: Sequence[Sequence[int]],
+        limits: Sequence[int],
+        beam: int,
+        alignment: bool,
+        threads: int,
+        forced: NDArray[np.int32] | None = None,
     ) -> None:
         self._sources = sources
         self._beam = beam
@@ -70,6 +92,7 @@ class _Batch:
         self._tokens = np.fromiter((i for ids in sources for i in ids), np.int32, int(lengths.sum()))
         self._offsets = _offsets(lengths)
         self._limits = np.array(limits, np.int32)
+        self._forced = forced
         self._cursor = np.zeros(1, np.int32)
         self._places = _offsets(self._limits.astype(np.int64) * beam)
         self._chosen = np.zeros(self._places[-1], np.int32)
@@ -102,6 +125,7 @@ class _Batch:
             at(self._scores),
             at(self._attention_places),
             at(self._attention) if self._attention is not None else None,
+            at(self._forced) if self._forced is not None else None,
         )
 
     def found(self, number: int) -> list[Found]:

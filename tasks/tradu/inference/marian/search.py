@@ -25,12 +25,21 @@ class Found(NamedTuple):
 
 
 class Search(Protocol):
-    """What translates sequences of ids."""
+    """What translates sequences of ids, and says how probable given translations are."""
 
     def translate(
         self, sources: Sequence[Sequence[int]], limits: Sequence[int], beam: int, alignment: bool
     ) -> list[list[Found]]:
         """The hypotheses for sources (ids with the end of sentence), of at most their limits of words, the best first.
+
+        Raises:
+            ModelError: it failed.
+            ResourceError: memory is short.
+        """
+        ...
+
+    def score(self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], alignment: bool) -> list[Found]:
+        """Each source's given translation (ids with the end of sentence), with its log-probabilities.
 
         Raises:
             ModelError: it failed.

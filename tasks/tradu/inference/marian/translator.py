@@ -19,6 +19,8 @@ from tradu.inference.marian.vocabulary import Vocabulary
 
 LONGEST_TOKENS = 127
 """Longest text in one piece, tokens without the end of sentence: the models lose text of longer ones."""
+LONGEST_TARGET_TOKENS = LONGEST_LIMIT - 1
+"""Longest translation there can be, tokens without the end of sentence."""
 _LIMIT_FACTOR, _LIMIT_MORE = 2, 4
 
 
@@ -106,6 +108,10 @@ class Translator:
         """The ids of the texts' pieces, without the end of sentence."""
         return self._source.encode(texts)
 
+    def target_tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of translations' pieces, without the end of sentence."""
+        return self._target.encode(texts)
+
     def translate(self, texts: Sequence[str], *, beam: int = 1, alignment: bool = False) -> list[Translation]:
         """Translate texts, each by itself whatever its neighbours.
 
@@ -131,14 +137,52 @@ class Translator:
             raise ModelError(f"a beam of {beam}: it must be 1 to {kernel.MAX_BEAM}")
         if not sources:
             return []
-        longest = max(map(len, sources))
-        if not all(sources) or longest > LONGEST_TOKENS + 1:
-            raise ModelError(f"a text of {longest - 1} tokens; the model reads {LONGEST_TOKENS}: see pieces_that_fit")
+        _check_sources(sources)
         limits = [min(_LIMIT_FACTOR * len(source) + _LIMIT_MORE, LONGEST_LIMIT) for source in sources]
         found = self._search.translate(sources, limits, beam, alignment)
         return [
             Translation(tuple(source), tuple(self._hypothesis(one) for one in hypotheses))
             for source, hypotheses in zip(sources, found, strict=True)
+        ]
+
+    def score(self, sources: Sequence[str], targets: Sequence[str], *, alignment: bool = False) -> list[Translation]:
+        """How probable given translations are: each comes back with the log-probabilities of its tokens.
+
+        What the model itself made has the log-probabilities that it had then. The words of a given translation are
+        allowed beside those of the shortlist.
+
+        Args:
+            sources: one segment each, of at most LONGEST_TOKENS tokens.
+            targets: a translation of each, of at most LONGEST_TARGET_TOKENS tokens.
+            alignment: whether to give the alignment with the source.
+
+        Raises:
+            ModelError: a text has more tokens than the model reads or writes.
+            ResourceError: memory is short.
+        """
+        ends = self._source.end, self._target.end
+        return self.score_tokens(
+            [[*ids, ends[0]] for ids in self._source.encode(sources)],
+            [[*ids, ends[1]] for ids in self._target.encode(targets)],
+            alignment=alignment,
+        )
+
+    def score_tokens(
+        self, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], *, alignment: bool = False
+    ) -> list[Translation]:
+        """Score sequences of ids, all with their end of sentence; see `score`."""
+        longest = max(map(len, targets), default=1)
+        if len(targets) != len(sources) or not all(targets) or longest > LONGEST_TARGET_TOKENS + 1:
+            raise ModelError(
+                f"{len(targets)} translations of {len(sources)} texts, of up to {longest - 1} tokens: each text needs "
+                f"one, of at most {LONGEST_TARGET_TOKENS}"
+            )
+        if not sources:
+            return []
+        _check_sources(sources)
+        found = self._search.score(sources, targets, alignment)
+        return [
+            Translation(tuple(source), (self._hypothesis(one),)) for source, one in zip(sources, found, strict=True)
         ]
 
     def _hypothesis(self, found: Found) -> Hypothesis:
@@ -151,6 +195,12 @@ class Translator:
             found.complete,
             found.attention,
         )
+
+
+def _check_sources(sources: Sequence[Sequence[int]]) -> None:
+    longest = max(map(len, sources))
+    if not all(sources) or longest > LONGEST_TOKENS + 1:
+        raise ModelError(f"a text of {longest - 1} tokens; the model reads {LONGEST_TOKENS}: see pieces_that_fit")
 
 
 def _device_search(network: Network, device: str) -> Search:

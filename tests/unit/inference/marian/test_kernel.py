@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fixtures.marian import Tiny, model_bytes, shortlist_bytes, written
 from tradu.errors import ModelError
 from tradu.inference.marian import kernel
-from tradu.inference.marian.kernel_search import _Batch
+from tradu.inference.marian.kernel_search import KernelSearch, _Batch
 from tradu.inference.marian.network import Network, positions
 from tradu.inference.marian.shortlist import read_shortlist
 
@@ -74,6 +74,20 @@ def test_alone_and_among_others(network: Network) -> None:
     together = decoded(network, PATHS[0], SOURCES * 20)
     alone = [decoded(network, PATHS[0], [source])[0] for source in SOURCES]
     assert together == alone * 20
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_forced_words_get_the_log_probabilities_they_had(tmp_path: Path, network: Network, path: str) -> None:
+    lists = [[50 + word % 40] for word in range(100)]
+    network.use_shortlist(read_shortlist(written(tmp_path, shortlist_bytes(lists, first=3), "lex.bin"), 100))
+    made = decoded(network, path, SOURCES)
+    targets = [tokens if tokens[-1] == 0 else [*tokens, 0] for tokens, _ in made]
+    targets[0] = [99, 98, 0]  # no words of its shortlist
+    scored = KernelSearch(network, 1, path).score(SOURCES, targets, alignment=False)
+    for own, (tokens, before) in zip(scored[1:], made[1:], strict=True):
+        assert own.log_probabilities[: len(tokens)].tolist() == before
+    assert [own.tokens.tolist() for own in scored] == targets
+    assert scored[0].log_probabilities.max() < 0
 
 
 def test_a_sentence_uses_its_own_words_only(tmp_path: Path, network: Network) -> None:

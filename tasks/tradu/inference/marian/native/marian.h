@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TRADU_ABI 1
+#define TRADU_ABI 2
 #define MAX_BEAM 16
 #define MAX_DEPTH 8192 /* most inputs of an affine layer */
 
@@ -82,6 +82,9 @@ typedef struct {
     /* attention of the last decoder layer's first head, [hypothesis][limits[s]][source length]; NULL: not wanted */
     const int64_t *attention_offsets;
     float *out_attention;
+    /* translations to be scored instead of made, laid out as out_tokens; limits[s] is then how long each is, `end`
+     * included, and beam is 1. Their words are allowed whatever the shortlist says. NULL: make translations */
+    const int32_t *forced;
 } job;
 
 enum { TRADU_OK = 0, TRADU_NO_MEMORY = 1, TRADU_BAD_TOKEN = 2, TRADU_NO_SUCH_PATH = 3, TRADU_BAD_JOB = 4 };

@@ -80,6 +80,11 @@ static void free_search(search *s) {
 
 INLINE int32_t length_of(const job *j, int32_t index) { return (int32_t)(j->offsets[index + 1] - j->offsets[index]); }
 
+/* The translation of a sentence that is to be scored, or NULL. */
+INLINE const int32_t *forced_of(const job *j, int32_t index) {
+    return j->forced ? j->forced + j->out_offsets[index] : NULL;
+}
+
 /* Take sentences from the job and encode them; 0 where memory is short. */
 static int encode_group(search *s) {
     const job *j = s->j;
@@ -97,7 +102,9 @@ static int encode_group(search *s) {
     if (tokens > s->group_room && !make_encoder(s, tokens)) return 0;
     encode(s->m, ids, ends, count, &s->encoder);
     for (int32_t i = count - 1; i >= 0; i--) { /* backwards: they are taken from the end */
-        const int32_t words = allowed_words(s->m, ids[i], length_of(j, index[i]), s->marks, s->wanted);
+        const int32_t *forced = forced_of(j, index[i]);
+        const int32_t words = allowed_words(s->m, ids[i], length_of(j, index[i]), forced,
+                                            forced ? j->limits[index[i]] : 0, s->marks, s->wanted);
         sentence *made = sentence_new(s->m, j, index[i], s->wanted, words);
         if (!made) return 0;
         s->waiting[s->waiting_count++] = made;
@@ -137,12 +144,25 @@ static void record(sentence *of, int32_t step, int32_t parent, float total, int3
     of->done[of->finished++] = (hypothesis){step, parent, complete, total / (float)(step + 1)};
 }
 
-/* The best next word of a lone hypothesis. */
-static void choose_one(const model *m, sentence *of, const float *logits) {
+/* Where a word stands among a sentence's allowed ones; it is one of them. */
+static int32_t place_of(const sentence *s, int32_t word) {
+    int32_t low = 0, high = s->words - 1;
+    while (low < high) {
+        const int32_t middle = low + (high - low) / 2;
+        if (s->wanted[middle] < word) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+/* The best next word of a lone hypothesis, or the one that is forced. */
+static void choose_one(const model *m, sentence *of, const float *logits, const int32_t *forced) {
     int32_t best = 0;
     for (int32_t i = 1; i < of->words; i++)
         if (logits[i] > logits[best]) best = i;
-    const float log_probability = logits[best] - log_total(logits, of->words, logits[best]);
+    const float all = log_total(logits, of->words, logits[best]);
+    if (forced) best = place_of(of, forced[of->step]);
+    const float log_probability = logits[best] - all;
     const int32_t word = of->wanted[best];
     of->history[of->step] = (choice){word, 0, log_probability};
     of->total[0] += log_probability;
@@ -203,7 +223,7 @@ static void choose(search *s, sentence *of, int32_t *parents) {
     for (int32_t rank = 0; rank < of->live; rank++) {
         const float *logits = finish_logits(s->m, of, rank);
         if (of->beam == 1) {
-            choose_one(s->m, of, logits);
+            choose_one(s->m, of, logits, forced_of(s->j, of->index));
             break;
         }
         float most = logits[0];
@@ -257,7 +277,8 @@ static int run(search *s) {
 }
 
 static int check_job(const model *m, const job *j) {
-    if (j->sentences < 0 || j->beam < 1 || j->beam > MAX_BEAM || j->slots < 1) return TRADU_BAD_JOB;
+    if (j->sentences < 0 || j->beam < 1 || j->beam > MAX_BEAM || j->slots < 1 || (j->forced && j->beam > 1))
+        return TRADU_BAD_JOB;
     for (int32_t i = 0; i < j->sentences; i++) {
         const int64_t length = j->offsets[i + 1] - j->offsets[i];
         if (j->order[i] < 0 || j->order[i] >= j->sentences || length < 1 || length > m->position_rows ||
@@ -266,6 +287,8 @@ static int check_job(const model *m, const job *j) {
     }
     for (int64_t i = 0; i < j->offsets[j->sentences]; i++)
         if (j->tokens[i] < 0 || j->tokens[i] >= m->source_words) return TRADU_BAD_TOKEN;
+    for (int64_t i = 0; j->forced && i < j->out_offsets[j->sentences]; i++)
+        if (j->forced[i] < 0 || j->forced[i] >= m->target_words) return TRADU_BAD_TOKEN;
     return TRADU_OK;
 }
 

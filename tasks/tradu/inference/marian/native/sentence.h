@@ -44,9 +44,10 @@ INLINE size_t round64(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 static void *lines(size_t bytes) { return aligned_alloc(64, round64(bytes ? bytes : 1)); }
 
 /* The target words a sentence may use, ascending: the most frequent ones, the lists of its words, its words themselves
- * where the vocabulary is shared, and further frequent ones up to a multiple of eight, as in Marian. `marks` is a bitmap
- * of the target vocabulary, empty before and after. Without a shortlist: all words. */
-static int32_t allowed_words(const model *m, const int32_t *ids, int32_t length, uint64_t *marks, int32_t *wanted) {
+ * where the vocabulary is shared, and further frequent ones up to a multiple of eight, as in Marian; then the `forced`
+ * ones. `marks` is a bitmap of the target vocabulary, empty before and after. Without a shortlist: all words. */
+static int32_t allowed_words(const model *m, const int32_t *ids, int32_t length, const int32_t *forced,
+                             int32_t forced_length, uint64_t *marks, int32_t *wanted) {
     int32_t count = 0;
 #define MARK(word)                                                                                                     \
     do {                                                                                                               \
@@ -63,6 +64,7 @@ static int32_t allowed_words(const model *m, const int32_t *ids, int32_t length,
             for (uint64_t j = m->list_offsets[ids[i]]; j < m->list_offsets[ids[i] + 1]; j++) MARK(m->lists[j]);
     }
     for (int32_t i = first; count % 8 && i < m->target_words; i++) MARK(i);
+    for (int32_t i = 0; i < forced_length; i++) MARK(forced[i]);
 #undef MARK
     count = 0;
     for (int32_t block = 0; block < (m->target_words + 63) / 64; block++) {
