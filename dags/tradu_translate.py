@@ -14,6 +14,7 @@ from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 
+from tradu.inference.registry import profile_names
 from tradu.settings import get_settings
 from tradu_airflow.links import DataDocsLink
 from tradu_airflow.operators import AskOperator, ShardOperator
@@ -53,9 +54,18 @@ PARAMS = {
     "profile": Param(
         "balanced",
         type="string",
-        enum=["economy", "balanced", "premium"],
+        enum=list(profile_names(get_settings())),
         title="Profile",
-        description="economy: the cheapest models first. balanced: neural models first. premium: the best there is.",
+        description="economy: the cheapest models first. balanced: neural models, used harder where the score is low. "
+        "premium: the same for all that is not nearly sure to be good.",
+    ),
+    "max_cost": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        title="Most it may cost",
+        description="In the currency of TRADU_CPU_PRICE_PER_HOUR. When it is spent, nothing climbs to a higher tier "
+        "any more. A job whose lowest tier alone would cost more is refused. Empty: no limit.",
     ),
     "tenant": Param("default", type="string", pattern=NAME, title="Tenant", description="Whose job it is."),
     "region": Param("default", type="string", pattern=NAME, title="Region", description="Where it belongs."),

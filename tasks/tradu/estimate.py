@@ -13,7 +13,7 @@ from tradu.documents.registry import format_named
 from tradu.errors import DataError, RequestError
 from tradu.inference.model import Route
 from tradu.inference.registry import Registry
-from tradu.inference.routes import tier_of
+from tradu.inference.routes import cost_of, tier_of
 from tradu.ingestion.ingest import MINIMUM_CONFIDENCE
 from tradu.ingestion.ingest import _look as look  # the estimate has to see what ingest will see
 from tradu.partitioning.segments import blocks, split
@@ -36,6 +36,18 @@ class DocumentEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class RungEstimate:
+    """What one tier of a pair takes."""
+
+    tier: str
+    models: tuple[str, ...]
+    characters: int
+    """Expected to reach it."""
+    cpu_seconds: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
 class PairEstimate:
     """What one pair of languages takes. No models: nothing to do, or no way (then `problem` says what to install)."""
 
@@ -50,6 +62,10 @@ class PairEstimate:
     cpu_seconds: float
     cost: float
     problem: str | None = None
+    rungs: tuple[RungEstimate, ...] = ()
+    """The tiers that it climbs through, the first one among them."""
+    left_out: tuple[str, ...] = ()
+    """Tiers that don't pay, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +188,26 @@ def _pair(
     if base(source) == base(target):
         return PairEstimate(source, target, None, (), *sizes, 0.0, 0.0)
     try:
-        route: Route = registry.routes(source, target, profile)[0]
+        plan = registry.plan(source, target, profile)
     except RequestError as error:
         return PairEstimate(source, target, None, (), *sizes, 0.0, 0.0, str(error))
-    cpu_seconds = sizes[3] / 1e6 * sum(model.cpu_seconds_per_million_chars for model in route)
+    rungs = tuple(
+        _rung(route, round(sizes[3] * share), settings) for route, share in zip(plan.rungs, plan.shares, strict=True)
+    )
+    return PairEstimate(
+        source,
+        target,
+        rungs[0].tier,
+        rungs[0].models,
+        *sizes,
+        sum(rung.cpu_seconds for rung in rungs),
+        sum(rung.cost for rung in rungs),
+        rungs=rungs,
+        left_out=tuple(out.reason for out in plan.left_out),
+    )
+
+
+def _rung(route: Route, characters: int, settings: Settings) -> RungEstimate:
+    cpu_seconds = characters / 1e6 * cost_of(route)
     cost = cpu_seconds * settings.cpu_price_per_hour / 3600
-    return PairEstimate(source, target, tier_of(route), tuple(m.name for m in route), *sizes, cpu_seconds, cost)
+    return RungEstimate(tier_of(route), tuple(m.name for m in route), characters, cpu_seconds, cost)

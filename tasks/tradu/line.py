@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from tradu.errors import GateStopError, RequestError
 from tradu.ledger import decisions, jobs, objects, rewind
 from tradu.ledger.connection import Ledger, get_ledger, instance_id
 from tradu.ledger.leases import stage_lease
-from tradu.ledger.rows import Document, Job
+from tradu.ledger.rows import BatchSize, Document, Job
 from tradu.ledger.states import Decision, JobState
 from tradu.settings import Settings, get_settings
 from tradu.store import Store
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tradu.assembly.publish import Published
+    from tradu.inference.registry import Registry
     from tradu.partitioning.partition import Partitioned
     from tradu.quality.gates import Verdict
 
@@ -129,12 +130,39 @@ def partition(job_id: str) -> Partitioned:
 
         def cost(source: str, target: str) -> float:
             try:
-                return sum(m.cpu_seconds_per_million_chars for m in registry.routes(source, target, profile)[0])
+                return registry.plan(source, target, profile).cpu_seconds_per_million_chars
             except RequestError:  # no model: its blocks are quarantined with that reason, at no cost
                 return 0.0
 
         options = jobs.format_options(c.job)
-        return cut(c.job, options, c.ledger, c.store, c.settings, check=check_source, cost=cost)
+        done = cut(c.job, options, c.ledger, c.store, c.settings, check=check_source, cost=cost)
+        _refuse_if_too_dear(c, registry)
+        return done
+
+
+def _refuse_if_too_dear(c: _Context, registry: Registry) -> None:
+    """A budget that is too small for the lowest tier alone is refused before anything is spent.
+
+    Raises:
+        RequestError: it is.
+    """
+    from tradu.inference.routes import cost_of
+
+    if c.job.max_cost is None:
+        return
+    with c.ledger.transaction(c.job.request_id) as tx:
+        batches = tx.rows("batches", BatchSize, job_id=c.job.job_id)
+    seconds = 0.0
+    for batch in batches:
+        with suppress(RequestError):  # no model: its blocks are quarantined, at no cost
+            lowest = registry.plan(batch.source, batch.target, c.job.profile).rungs[0]
+            seconds += batch.characters / 1e6 * cost_of(lowest)
+    least = seconds * c.settings.cpu_price_per_hour / 3600
+    if least > c.job.max_cost:
+        raise RequestError(
+            f"the job may cost {c.job.max_cost:g}, and its lowest tier alone is expected to cost {least:.4g}: "
+            "ask for it again with a larger max_cost"
+        )
 
 
 def gate_blocks(job_id: str) -> GateResult:

@@ -75,6 +75,11 @@ class Settings(BaseSettings):
     )
     postgres_port: int = Field(5433, description="Port of the embedded PostgreSQL.")
 
+    daily_budgets: dict[str, float] = Field(
+        {},
+        description='What tenants may spend in a day (UTC), as JSON: {"acme": 2.5, "*": 10}, * for all others. When it is spent, nothing climbs to a higher tier. Unset: no limit.',
+    )
+
     nightly_targets: tuple[str, ...] = Field(
         ("pt",), description="Target languages of a landing folder without a tradu.yaml. JSON list."
     )

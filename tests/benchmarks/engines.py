@@ -16,7 +16,7 @@ from tradu.inference import clauses
 from tradu.inference.model import Engine, Model
 from tradu.inference.pool import EnginePool
 from tradu.inference.registry import Registry, load_registry
-from tradu.inference.translate import translate
+from tradu.inference.translate import Verdict, translate
 
 SENTENCES = 800
 
@@ -28,7 +28,7 @@ def sentences(registry: Registry, model: Model, pool: EnginePool) -> list[str]:
     if model.source in ("en", "*"):
         return english
     routes = registry.routes("en", model.source, "economy")
-    return [outcome.text for outcome in translate(english, routes[:1], lambda _s, _t: (), pool)]
+    return [outcome.text for outcome in translate(english, routes[:1], lambda _s, _m, _t: Verdict(()), pool)]
 
 
 def children(engine: Engine) -> list[int]:

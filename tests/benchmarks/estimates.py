@@ -15,7 +15,8 @@ from tradu.inference import scoring
 from tradu.inference.model import Route
 from tradu.inference.pool import EnginePool
 from tradu.inference.registry import Registry, load_registry
-from tradu.inference.translate import translate
+from tradu.inference.routes import tier_of
+from tradu.inference.translate import Verdict, translate
 from tradu.quality.estimation import Support
 
 FIT = "superset"
@@ -116,7 +117,9 @@ class Rows:
 
     def _made(self, human: Sequence[tuple[str, str]], origin: str, target: str, maker: str) -> list[Row]:
         """An engine's translations, with what it says of them; a rule-based engine's with what the neural one says."""
-        outcomes = translate([s for s, _ in human], [self._route(origin, target, maker)], lambda _s, _t: (), self._pool)
+        outcomes = translate(
+            [s for s, _ in human], [self._route(origin, target, maker)], lambda _s, _m, _t: Verdict(()), self._pool
+        )
         rows = []
         for (source, wanted), outcome in zip(human, outcomes, strict=True):
             said = outcome.likelihood
@@ -128,9 +131,8 @@ class Rows:
         return self._scored(rows, given=maker != "neural")
 
     def _route(self, origin: str, target: str, maker: str) -> Route:
-        if maker == "neural":
-            return self._registry.routes(origin, target, "balanced")[0]
-        return self._registry.routes(origin, target, "economy")[0]
+        tier = "standard" if maker == "neural" else "economy"
+        return next(r for r in self._registry.routes(origin, target, "balanced") if tier_of(r) == tier)
 
     def _foreign(self, part: str, origin: str) -> dict[str, str]:
         """Translations into a wrong language: Spanish, else French or German."""

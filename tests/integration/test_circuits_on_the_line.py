@@ -11,9 +11,10 @@ from typing import ClassVar
 import pytest
 
 from fixtures.line import Line
-from tradu.cluster import attempt, batch
+from tradu.cluster import attempt, batch, segments
 from tradu.errors import ModelError, SystemicError
 from tradu.inference import pool
+from tradu.inference.cascade import Plan
 from tradu.inference.model import Engine, Model
 from tradu.ledger.circuits import Circuit
 from tradu.ledger.rows import Incident
@@ -44,7 +45,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     """Names of models that fail."""
     load: Callable[[Model], Engine] = pool._load
     monkeypatch.setattr(pool, "_load", lambda model: Breakable(model, load(model)))
-    monkeypatch.setattr(attempt, "_warm", threading.local())
+    monkeypatch.setattr(segments, "_warm", threading.local())
     monkeypatch.setenv("TRADU_CIRCUIT_FAILURES", str(FAILURES))
     monkeypatch.setenv("TRADU_CIRCUIT_SECONDS", str(SECONDS))
     monkeypatch.setenv("TRADU_LEASE_SECONDS", "1")
@@ -87,7 +88,6 @@ def until_done(the_line: Line, job: str, seconds: float = 30) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.apertium
 def test_a_broken_model_is_left_alone_and_the_next_one_used(the_line: Line, broken: set[str], job: str) -> None:
     broken.add("firefox-en-pt")
     for number in batches(the_line, job):
@@ -97,7 +97,7 @@ def test_a_broken_model_is_left_alone_and_the_next_one_used(the_line: Line, brok
     assert circuit.failures == FAILURES, "once it is open the model is not asked any more"
     assert kinds(the_line) == ["circuit_opened"]
     assert {b.state for b in the_line.blocks(job)} == {"VALIDATING"}
-    assert all("apertium" in model for b in the_line.blocks(job) for model in b.models or ())
+    assert all("reranked" in model for b in the_line.blocks(job) for model in b.models or ())
     with the_line.ledger.transaction() as tx:
         known = tx.connection.execute("SELECT count(*) FROM known_segments").fetchone()
     assert known == (len(batches(the_line, job)) - 2,) or known == (0,), "what a stand-in made is not kept for later"
@@ -106,8 +106,9 @@ def test_a_broken_model_is_left_alone_and_the_next_one_used(the_line: Line, brok
 def test_without_another_model_nothing_is_claimed_until_it_works_again(
     the_line: Line, broken: set[str], job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "routes_of", lambda task: attempt.registry().routes("en", "pt", "balanced")[:1])
-    monkeypatch.setattr(batch, "routes_of", attempt.routes_of)
+    only = Plan(segments.registry().routes("en", "pt", "balanced")[:1], 0.0)
+    for module in (attempt, batch):
+        monkeypatch.setattr(module, "plan_of", lambda task: only)
     broken.add("firefox-en-pt")
     numbers = batches(the_line, job)
     for number in numbers:

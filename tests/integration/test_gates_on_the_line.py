@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -10,9 +11,8 @@ import pytest
 
 from fixtures.line import Line
 from tradu import layout, line
-from tradu.cluster import attempt, batch
+from tradu.cluster import batch, segments
 from tradu.errors import GateStopError
-from tradu.inference.pool import EnginePool
 
 GOOD = "O museu da cidade fica aberto todos os dias, menos na segunda-feira."
 PLANTED = {
@@ -58,8 +58,7 @@ class PlantedEngine:
 def bad_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker's code in this process, with the bad model in the place of every other."""
     monkeypatch.setattr("tradu.inference.pool._load", lambda model: PlantedEngine())
-    engines = EnginePool()
-    monkeypatch.setattr(attempt, "_engines", lambda: engines)
+    monkeypatch.setattr(segments, "_warm", threading.local())
     monkeypatch.setenv("TRADU_MAX_BLOCK_CHARS", "250")
 
 

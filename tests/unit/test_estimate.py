@@ -69,15 +69,26 @@ def _estimate(
     return estimate(named, targets, "auto", profile, FormatOptions(), registry=registry, settings=settings, workers=2)
 
 
-def test_the_price_is_of_the_first_route(report: Path, settings: Settings, registry: Registry) -> None:
+def test_the_price_is_of_every_rung_by_what_will_reach_it(report: Path, settings: Settings, registry: Registry) -> None:
     found = _estimate([report], ["pt"], settings, registry)
     (pair,) = found.pairs
-    (model,) = registry.routes("en", "pt", "balanced")[0]
-    assert pair.models == (model.name,)
-    assert pair.cpu_seconds == pytest.approx(pair.characters / 1e6 * model.cpu_seconds_per_million_chars)
+    (first,), (second,) = registry.plan("en", "pt", "balanced").rungs
+    assert pair.models == (first.name,)
+    low, high = pair.rungs
+    assert (low.characters, high.models) == (pair.characters, (second.name,))
+    assert 0 < high.characters < low.characters
+    assert low.cpu_seconds == pytest.approx(pair.characters / 1e6 * first.cpu_seconds_per_million_chars)
+    assert pair.cpu_seconds == pytest.approx(low.cpu_seconds + high.cpu_seconds)
     assert found.cost == pytest.approx(pair.cpu_seconds / 3600 * settings.cpu_price_per_hour)
     assert found.seconds == pytest.approx(pair.cpu_seconds / 2)
     assert not found.problems
+
+
+def test_a_tier_that_does_not_pay_is_left_out_and_says_so(report: Path, settings: Settings, registry: Registry) -> None:
+    (pair,) = estimate([(report, report.name)], ["pt"], "auto", "economy", FormatOptions(), registry=registry,
+                       settings=settings, workers=2).pairs  # fmt: skip
+    assert pair.tier == "standard"
+    assert [why[:7] for why in pair.left_out] == ["economy"]
 
 
 def test_its_own_language_costs_nothing(report: Path, settings: Settings, registry: Registry) -> None:

@@ -16,7 +16,7 @@ from tradu.errors import SystemicError
 from tradu.ledger import objects
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
-from tradu.ledger.rows import BlockCount, Document, ErrorCount, Job, Output, Total
+from tradu.ledger.rows import BlockCount, Document, ErrorCount, Job, Output, Spending, Total
 from tradu.ledger.states import BLOCK_WAITING, BlockState, DocumentState, JobState
 from tradu.store import Store, StoredObject
 
@@ -33,6 +33,8 @@ class Published:
     reason: str | None
     documents: dict[str, int]
     """Number of documents by end state."""
+    tiers: dict[str, dict[str, float]]
+    """What each tier took: texts tried, segments that climbed to it or stayed below for want of budget, cost."""
 
 
 def publish(job: Job, ledger: Ledger, store: Store) -> Published:
@@ -63,7 +65,17 @@ def publish(job: Job, ledger: Ledger, store: Store) -> Published:
         manifest = _write_manifest(tx, job, store, state, reason, there)
         objects.add(tx, job.job_id, written, manifest)
         tx.run("end_job", job_id=job.job_id, state=state, reason=reason)
-    return Published(state, reason, dict(Counter(end for end, _ in ends.values())))
+        tiers = _tiers(tx, job)
+    return Published(state, reason, dict(Counter(end for end, _ in ends.values())), tiers)
+
+
+def _tiers(tx: Transaction, job: Job) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for row in tx.rows("spending", Spending, job_id=job.job_id):
+        own = found.setdefault(row.tier, {"texts": 0, "climbed": 0, "stayed": 0, "cost": 0.0})
+        for name in own:
+            own[name] += getattr(row, name)
+    return found
 
 
 def published(job: Job, ledger: Ledger, store: Store) -> Published | None:
@@ -75,7 +87,8 @@ def published(job: Job, ledger: Ledger, store: Store) -> Published | None:
         return None
     with ledger.transaction() as tx:
         ends = Counter(d.state for d in tx.rows("documents", Document, job_id=job.job_id))
-    return Published(job.state, job.reason, dict(ends))
+        tiers = _tiers(tx, job)
+    return Published(job.state, job.reason, dict(ends), tiers)
 
 
 def _end_of(document: Document, job: Job, outputs: list[Output], counts: list[BlockCount]) -> tuple[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,7 +12,7 @@ from tradu.cli.failures import UNFINISHED
 from tradu.cli.output import Output, money, plain, printable, seconds
 
 if TYPE_CHECKING:
-    from tradu.estimate import Estimate
+    from tradu.estimate import Estimate, PairEstimate
 
 
 def estimate(
@@ -66,6 +67,17 @@ def _as_data(found: Estimate) -> dict[str, object]:
     return {**plain(found), **totals, "problems": list(found.problems)}
 
 
+def _rows(pair: PairEstimate) -> Iterator[tuple[object, ...]]:
+    """A pair's lowest tier, and what is expected to climb to higher ones."""
+    sizes = pair.documents, pair.blocks, pair.segments, pair.characters
+    if not pair.rungs:
+        models = "none" if pair.problem else "same language"
+        yield pair.source, pair.target, pair.tier, models, *sizes, seconds(pair.cpu_seconds), money(pair.cost)
+    for place, rung in enumerate(pair.rungs):
+        own = sizes if place == 0 else (None, None, None, rung.characters)
+        yield pair.source, pair.target, rung.tier, rung.models, *own, seconds(rung.cpu_seconds), money(rung.cost)
+
+
 def _show(found: Estimate, output: Output) -> None:
     headings = (
         "from",
@@ -81,12 +93,10 @@ def _show(found: Estimate, output: Output) -> None:
     )
     output.table(
         headings,
-        (
-            (p.source, p.target, p.tier, p.models or ("none" if p.problem else "same language"), p.documents, p.blocks,
-             p.segments, p.characters, seconds(p.cpu_seconds), money(p.cost))
-            for p in found.pairs
-        ),
-    )  # fmt: skip
+        (row for pair in found.pairs for row in _rows(pair)),
+    )
+    for why in dict.fromkeys(why for pair in found.pairs for why in pair.left_out):
+        output.say(f"Left out: {why}")
     output.say(
         f"\nAbout {seconds(found.seconds)} with {found.workers} workers, beside the start of the stages; "
         f"cost {money(found.cost)}"

@@ -37,6 +37,7 @@ class Wishes:
     fields: Sequence[str] | None = None
     key: str | None = None
     force: bool = False
+    max_cost: float | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -91,6 +92,7 @@ def _request(documents: Sequence[str], wishes: Wishes, key: str) -> JobRequest:
         tenant=wishes.tenant,
         region=wishes.region,
         options=wishes.options,
+        max_cost=wishes.max_cost,
     )
 
 

@@ -122,8 +122,8 @@ def models() -> str:
         "| model | from | to | tier | engine | licence | memory, MB | CPU s per million characters | cost |",
         "| --- | --- | --- | --- | --- | --- | ---: | ---: | ---: |",
         *(_model(name, entry, price) for name, entry in listed.items()),
-        "\n| profile | tiers, in order | meaning |",
-        "| --- | --- | --- |",
+        "\n| profile | tiers, in order | climbs below | meaning |",
+        "| --- | --- | --- | --- |",
         *(_profile(name, entry) for name, entry in profiles.items()),
     ]
     return "\n".join(parts) + "\n"
@@ -141,7 +141,8 @@ def _model(name: str, entry: dict[str, Any], price: float) -> str:
 
 def _profile(name: str, entry: dict[str, Any]) -> str:
     tiers = ", ".join(entry["tiers"])
-    return f"| `{name}` | {tiers} | {_cell(entry['description'])} |"
+    below = entry.get("climb_below", "never")
+    return f"| `{name}` | {tiers} | {below} | {_cell(entry['description'])} |"
 
 
 PAGES: dict[str, Callable[[], str]] = {"cli.md": cli, "configuration.md": configuration, "models.md": models}

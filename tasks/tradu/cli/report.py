@@ -11,7 +11,7 @@ from tradu import layout
 from tradu.cli.failures import UNFINISHED, WELL
 from tradu.cli.output import Output, money, printable, seconds, shown
 from tradu.ledger.connection import Ledger
-from tradu.ledger.rows import Document, ErrorCount, Job, Progress, Total
+from tradu.ledger.rows import Document, ErrorCount, Job, Progress, Spending, Total
 from tradu.ledger.rows import Output as Translated
 from tradu.ledger.states import DocumentState, JobState
 from tradu.store import Store
@@ -31,6 +31,7 @@ class Report:
     progress: Sequence[Progress]
     totals: Sequence[Total]
     errors: Sequence[ErrorCount]
+    spending: Sequence[Spending]
 
     @property
     def cost(self) -> float:
@@ -61,6 +62,7 @@ def load(ledger: Ledger, job: Job) -> Report:
             tx.rows("progress", Progress, **key),
             tx.rows("totals", Total, **key),
             tx.rows("errors", ErrorCount, **key),
+            tx.rows("spending", Spending, **key),
         )
 
 
@@ -75,6 +77,7 @@ def as_data(report: Report, store_uri: str) -> dict[str, Any]:
         "blocks": report.progress,
         "totals": report.totals,
         "errors": report.errors,
+        "spending": report.spending,
         "documents": report.documents,
         "outputs": [_output_row(o, report.job, store_uri) for o in report.outputs],
     }
@@ -157,7 +160,19 @@ def _show_totals(report: Report, output: Output) -> None:
         )
         output.say("")
         output.table(headings, rows)
-    output.say(f"\nCost: {money(report.cost)} (estimated before: {money(report.job.cost_estimate)})")
+    if len({s.tier for s in report.spending}) > 1:
+        output.say("")
+        output.table(
+            ("tier", "models", ">texts tried", ">characters", ">climbed to it", ">stayed", ">seconds", ">cost"),
+            (
+                (s.tier, s.models, s.texts, s.characters, s.climbed, s.stayed, s.seconds, money(s.cost))
+                for s in report.spending
+            ),
+        )
+    budget = "" if report.job.max_cost is None else f"; it may cost {money(report.job.max_cost)}"
+    output.say(f"\nCost: {money(report.cost)} (estimated before: {money(report.job.cost_estimate)}{budget})")
+    if stayed := sum(s.stayed for s in report.spending):
+        output.say(f"{stayed:,} segments scored low and did not climb: the budget is spent")
 
 
 def _show_undone(report: Report, output: Output) -> None:

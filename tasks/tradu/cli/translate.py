@@ -25,6 +25,10 @@ def translate(
     fields: options.Fields = None,
     tenant: Annotated[str, typer.Option("--tenant", metavar="NAME", help="On whose behalf.")] = "default",
     region: Annotated[str, typer.Option("--region", metavar="NAME", help="Where the work is done.")] = "default",
+    max_cost: Annotated[
+        float | None,
+        typer.Option("--max-cost", metavar="COST", help="What it may cost. When it is spent, nothing climbs any more."),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option("--key", metavar="KEY", help="Names the request. Unset: made from what is asked for."),
@@ -57,7 +61,7 @@ def translate(
     output, settings = Output(as_json), get_settings()
     asked = options.listed
     wishes = follow.Wishes(
-        asked(to) or (), source, profile, tenant, region, asked(columns), asked(fields), key, force
+        asked(to) or (), source, profile, tenant, region, asked(columns), asked(fields), key, force, max_cost
     )  # fmt: skip
     client = connect(settings)
     ledger = open_ledger(settings)

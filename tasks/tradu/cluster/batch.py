@@ -13,8 +13,9 @@ from uuid import UUID
 import psycopg
 
 from tradu import telemetry
-from tradu.cluster.attempt import Attempt, attempt, circuit_limits, note_health, noted_health, open_routes, routes_of
+from tradu.cluster.attempt import Attempt, attempt, circuit_limits, note_health, noted_health, open_routes
 from tradu.cluster.heartbeat import Heartbeat, Held
+from tradu.cluster.segments import plan_of
 from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, TraduError
 from tradu.inference.model import Route
 from tradu.ledger import circuits, rewind
@@ -142,7 +143,7 @@ class _Gates:
 def _routes(task: Batch) -> Sequence[Route]:
     """The routes of a batch; none where there are none: the attempt will say so, and quarantine the blocks."""
     try:
-        return routes_of(task)
+        return plan_of(task).routes
     except RequestError:
         return []
 

@@ -23,8 +23,8 @@ def dask_setup(server: Worker | Scheduler) -> None:
 
     beating = heartbeat.Heartbeat(instance_id(name))
     if isinstance(server, Worker):
-        from tradu.cluster import attempt, batch
+        from tradu.cluster import batch, segments
 
         batch.heartbeat, batch.kind = beating, name
         with suppress(TraduError):  # the first batch says what is wrong with it
-            attempt.registry()
+            segments.registry()

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from tradu.errors import ModelError, ResourceError
 from tradu.inference import engines
 from tradu.inference.model import Engine, Model, Route
+from tradu.inference.routes import tier_of
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a route took: every attempt counts, also those that were rejected."""
+
+    tier: str
+    models: str
+    """Their identities, joined by +."""
+    texts: int
+    characters: int
+    seconds: float
 
 
 class EnginePool:
@@ -28,6 +42,19 @@ class EnginePool:
         noted = dict(self._noted())
         self._noted().clear()
         return noted
+
+    def spend(self, route: Route, texts: Sequence[str], seconds: float) -> None:
+        """Count what a route took."""
+        models, tier, counts = "+".join(m.identity for m in route), tier_of(route), self._spent()
+        before = counts.get(models, Spent(tier, models, 0, 0, 0.0))
+        characters = before.characters + sum(map(len, texts))
+        counts[models] = Spent(tier, models, before.texts + len(texts), characters, before.seconds + seconds)
+
+    def spent(self) -> list[Spent]:
+        """What the calling thread has counted since it last asked, by route."""
+        spent = list(self._spent().values())
+        self._spent().clear()
+        return spent
 
     def get(self, model: Model) -> Engine:
         """The calling thread's engine for a model, loaded if need be.
@@ -69,6 +96,12 @@ class EnginePool:
         if noted is None:
             noted = self._threads.noted = {}
         return noted
+
+    def _spent(self) -> dict[str, Spent]:
+        spent: dict[str, Spent] | None = getattr(self._threads, "spent", None)
+        if spent is None:
+            spent = self._threads.spent = {}
+        return spent
 
     def _own(self) -> dict[str, Engine]:
         own: dict[str, Engine] | None = getattr(self._threads, "engines", None)

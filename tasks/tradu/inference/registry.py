@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tradu.errors import RequestError
 from tradu.inference import engines, languages
+from tradu.inference.cascade import Plan, plan
 from tradu.inference.model import Model, Route, Status
 from tradu.inference.routes import find_routes
 from tradu.settings import Settings, get_settings
@@ -50,6 +51,7 @@ class _ProfileEntry(BaseModel):
 
     description: str
     tiers: Annotated[tuple[Tier, ...], Field(min_length=1)]
+    climb_below: Annotated[float, Field(ge=0, le=1)] = 0.0
     models: tuple[str, ...] = ()
 
 
@@ -60,6 +62,8 @@ class Profile:
     name: str
     description: str
     tiers: tuple[str, ...]
+    climb_below: float = 0.0
+    """The score under which a segment climbs to the next higher tier; 0: none does."""
     models: tuple[str, ...] = ()
     """Where given, only these models are used; models for any language are used only where a profile names them."""
 
@@ -109,7 +113,15 @@ class Registry:
         return tuple(sorted({(m.source, m.target) for m in self._usable() if m.source != languages.ANY}))
 
     def routes(self, source: str, target: str, profile: str) -> tuple[Route, ...]:
-        """Ways from source to target with the installed models, best first; later ones are the fall-back.
+        """Ways from source to target with the installed models, in the order they are tried.
+
+        Raises:
+            RequestError: unknown language or profile, or no way; says which pairs exist and what to install.
+        """
+        return self.plan(source, target, profile).routes
+
+    def plan(self, source: str, target: str, profile: str) -> Plan:
+        """How a profile translates from source to target with the installed models.
 
         Raises:
             RequestError: unknown language or profile, or no way; says which pairs exist and what to install.
@@ -119,7 +131,7 @@ class Registry:
         routes = find_routes(self._usable(), start, end, wanted.tiers, wanted.models)
         if not routes:
             raise RequestError(self._no_route(start, end, wanted))
-        return routes
+        return plan(routes, wanted.climb_below)
 
     def _usable(self) -> list[Model]:
         return [model for model in self._models.values() if self._status[model.name].installed]
@@ -143,27 +155,41 @@ class Registry:
 
 
 def load_registry(settings: Settings | None = None) -> Registry:
-    """The registry of `include/models.yaml` and `profiles.yaml`, with `<home>/models.yaml` merged over it.
+    """The registry of `include/models.yaml` and `profiles.yaml`, with files of the same names in the home merged over.
 
-    In the user's file an entry changes the fields it names, a new name adds a model, and `null` removes one.
+    In the user's file an entry changes the fields it names, a new name adds an entry, and `null` removes one.
 
     Raises:
         RequestError: a file is missing or an entry is wrong; the message names file, entry and field.
     """
     settings = settings or get_settings()
-    shipped, own = settings.include / "models.yaml", settings.home / "models.yaml"
-    entries = _read(shipped, "models")
-    if own.is_file():
-        entries = _merged(entries, _read(own, "models"))
-    models = [_model(name, entry, shipped, own) for name, entry in entries.items()]
-    profiles_file = settings.include / "profiles.yaml"
-    profiles = [_profile(name, entry, profiles_file) for name, entry in _read(profiles_file, "profiles").items()]
+    models = [_model(name, entry, where) for name, entry, where in _entries(settings, "models")]
+    profiles = [_profile(name, entry, where) for name, entry, where in _entries(settings, "profiles")]
     known = {model.name for model in models}
     for profile in profiles:
         if stray := set(profile.models) - known:
             names = ", ".join(sorted(stray))
-            raise RequestError(f"{profiles_file}: profile {profile.name!r} names unknown models: {names}")
+            raise RequestError(f"profile {profile.name!r} names unknown models: {names}")
     return Registry(models, profiles)
+
+
+def profile_names(settings: Settings) -> tuple[str, ...]:
+    """The names of the profiles, without looking at any model.
+
+    Raises:
+        RequestError: a file is missing or is no mapping.
+    """
+    return tuple(name for name, _, _ in _entries(settings, "profiles"))
+
+
+def _entries(settings: Settings, key: str) -> list[tuple[str, object, str]]:
+    """Name, entry and the files it may come from."""
+    shipped, own = settings.include / f"{key}.yaml", settings.home / f"{key}.yaml"
+    entries = _read(shipped, key)
+    if own.is_file():
+        entries = _merged(entries, _read(own, key))
+    where = f"{shipped}{f' or {own}' if own.is_file() else ''}"
+    return [(name, entry, f"{where}: {key.removesuffix('s')} {name!r}") for name, entry in entries.items()]
 
 
 def _read(file: Path, key: str) -> dict[str, object]:
@@ -203,8 +229,7 @@ def _checked(kind: type[_E], entry: object, where: str) -> _E:
         raise RequestError(f"{where}: {faults}") from None
 
 
-def _model(name: str, entry: object, shipped: Path, own: Path) -> Model:
-    where = f"{shipped}{f' or {own}' if own.is_file() else ''}: model {name!r}"
+def _model(name: str, entry: object, where: str) -> Model:
     checked = _checked(_Entry, entry, where)
     if checked.engine not in engines.names():
         raise RequestError(f"{where}: engine: there is no {checked.engine!r}, only {', '.join(engines.names())}")
@@ -212,8 +237,8 @@ def _model(name: str, entry: object, shipped: Path, own: Path) -> Model:
     return Model(name=name, version=fields.pop("version") or "", **fields)
 
 
-def _profile(name: str, entry: object, file: Path) -> Profile:
-    checked = _checked(_ProfileEntry, entry, f"{file}: profile {name!r}")
+def _profile(name: str, entry: object, where: str) -> Profile:
+    checked = _checked(_ProfileEntry, entry, where)
     return Profile(name=name, **checked.model_dump())
 
 

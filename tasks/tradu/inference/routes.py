@@ -20,6 +20,11 @@ def tier_of(route: Route) -> str:
     return min((model.tier for model in route), key=TIERS.index)
 
 
+def is_higher(tier: str, other: str) -> bool:
+    """Whether a tier is a higher rung than another one."""
+    return TIERS.index(tier) > TIERS.index(other)
+
+
 def cost_of(route: Route) -> float:
     """What a route costs, CPU seconds per million characters of source."""
     return sum(model.cpu_seconds_per_million_chars for model in route)

@@ -3,27 +3,53 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from tradu.errors import ModelError, RequestError, ResourceError
 from tradu.inference import clauses, codes
 from tradu.inference.made import Likelihood, Made, joined, together
 from tradu.inference.model import Engine, Model, Route
 from tradu.inference.pool import EnginePool
-from tradu.inference.routes import tier_of
+from tradu.inference.routes import cost_of, is_higher, tier_of
 
 log = logging.getLogger(__name__)
-Judge = Callable[[str, str], tuple[str, ...]]
-"""Why a translation (second) of a source (first) is bad; empty: it is good."""
 SINGLE_FAILURES = 3
 """So many texts failing one by one, and none translated, mean that the engine is broken, not the texts."""
 CLAUSE_CHARS = 80
 ENGINE_FAILED = "engine failed"
 
 _NUMBER = re.compile(r"\d+(?:[.,:/'’-]\d+|[  \u202f]\d{3}\b)*(?:\s?[%‰°])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is thought of a translation."""
+
+    reasons: tuple[str, ...]
+    """Why it is bad; empty: it is good."""
+    score: float = 1.0
+    """How good it is held to be, 0 to 1."""
+    seen: Any = None
+    """What that rests on; handed on as it is."""
+
+
+Judge = Callable[[str, Made, str], Verdict]
+"""Judges a translation (second) of a source (first), made by a route of this tier (third)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """When a text goes on to a higher tier although nothing is wrong with its translation."""
+
+    below: float = 0.0
+    """Where its score is lower than this."""
+    allowance: Callable[[], float] = lambda: math.inf
+    """CPU seconds that higher tiers may still take; asked once for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +69,16 @@ class Outcome:
     """Words the engine did not know and left as they were, where it can say so."""
     likelihood: Likelihood | None = None
     """How probable the route's models found it, all their tokens together; None where one of them can't say."""
+    score: float = 0.0
+    """The judge's; 0 where every engine failed."""
+    seen: Any = None
+    """What the judge's verdict rests on; None where every engine failed."""
+    climbed_from: str = ""
+    """The tier whose translation scored too low; empty: it did not climb."""
+    first_score: float | None = None
+    """The score that it climbed with, or stayed with; None: it was high enough."""
+    stayed: bool = False
+    """It should have climbed, and there was no allowance for it."""
 
 
 @runtime_checkable
@@ -67,11 +103,14 @@ class _Attempt:
         return self.made.text
 
 
-def translate(texts: Sequence[str], routes: Sequence[Route], judge: Judge, engines: EnginePool) -> list[Outcome]:
+def translate(
+    texts: Sequence[str], routes: Sequence[Route], judge: Judge, engines: EnginePool, climb: Climb = Climb()
+) -> list[Outcome]:
     """Translate texts, each by itself: duplicates once, bad output again by a repair, then by the next route.
 
     Where nothing is good the attempt with the fewest reasons stands, an earlier one before a later. A text that breaks
-    every engine comes back untranslated, with the reason `engine failed: ...`.
+    every engine comes back untranslated, with the reason `engine failed: ...`. A good translation with a low score
+    climbs to the next route of a higher tier; what that makes of it stands, unless something is wrong with it.
 
     Raises:
         ModelError: no route translated any of the texts.
@@ -82,14 +121,38 @@ def translate(texts: Sequence[str], routes: Sequence[Route], judge: Judge, engin
         raise RequestError("nothing can be translated without a route")
     best: dict[str, Outcome] = {}
     for route in routes:
+        climbing = _climbing(best, route, climb)
         for repair in (_as_it_is, _numbers_kept, _by_clauses):
-            waiting = [text for text in dict.fromkeys(texts) if text not in best or best[text].reasons]
+            waiting = [t for t in dict.fromkeys(texts) if t not in best or best[t].reasons or t in climbing]
             variants = {t: v for t in waiting if (v := repair(t, _reasons_of(best.get(t), route))) is not None}
             for text, attempt in _attempts(variants, route, engines).items():
-                best[text] = _better(best.get(text), _outcome(text, attempt, route, judge))
+                outcome = _outcome(text, attempt, route, judge)
+                if text in climbing:
+                    climbing.discard(text)
+                    best[text] = _higher(best[text], outcome)
+                else:
+                    best[text] = _better(best.get(text), outcome)
     if texts and not any(outcome.models for outcome in best.values()):
         raise ModelError(next(iter(best.values())).reasons[0])
     return [best[text] for text in texts]
+
+
+def _climbing(best: dict[str, Outcome], route: Route, climb: Climb) -> set[str]:
+    """The texts that climb to a route: those with the lowest scores first, as far as the allowance goes."""
+    low = sorted(
+        (outcome.score, text)
+        for text, outcome in best.items()
+        if not outcome.reasons and outcome.score < climb.below and is_higher(tier_of(route), outcome.tier)
+    )
+    left = climb.allowance() if low else 0.0
+    chosen = set()
+    for score, text in low:
+        left -= len(text) / 1e6 * cost_of(route)
+        if left >= 0:
+            chosen.add(text)
+        else:
+            best[text] = replace(best[text], stayed=True, first_score=score)
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +191,7 @@ def _by_clauses(text: str, reasons: tuple[str, ...] | None) -> _Variant | None:
 
 def _attempts(variants: dict[str, _Variant], route: Route, engines: EnginePool) -> dict[str, _Attempt]:
     """One attempt at each text by a route, leg by leg."""
+    started = time.perf_counter()
     flat = list(dict.fromkeys(part for variant in variants.values() for part in variant.parts))
     made = {part: _Attempt(Made(part)) for part in flat}
     for leg, model in enumerate(route):
@@ -135,6 +199,8 @@ def _attempts(variants: dict[str, _Variant], route: Route, engines: EnginePool) 
         results = _leg([made[part].text for part in alive], model, engines)
         for part, result in zip(alive, results, strict=True):
             made[part] = _after(made[part], result) if leg else result
+    if flat:
+        engines.spend(route, flat, time.perf_counter() - started)
     return {text: _joined([made[p] for p in variant.parts], variant) for text, variant in variants.items()}
 
 
@@ -217,8 +283,17 @@ def _results(engine: Engine, texts: Sequence[str]) -> list[_Attempt]:
 def _outcome(source: str, attempt: _Attempt, route: Route, judge: Judge) -> Outcome:
     if attempt.failure:
         return Outcome(source, (), "", (attempt.failure,), 1)
-    identities, made = tuple(model.identity for model in route), attempt.made
-    return Outcome(made.text, identities, tier_of(route), judge(source, made.text), 1, made.unknown, made.likelihood)
+    identities, made, tier = tuple(model.identity for model in route), attempt.made, tier_of(route)
+    said = judge(source, made, tier)
+    return Outcome(made.text, identities, tier, said.reasons, 1, made.unknown, made.likelihood, said.score, said.seen)
+
+
+def _higher(before: Outcome, after: Outcome) -> Outcome:
+    """What a higher tier made, where nothing is wrong with it."""
+    attempts = before.attempts + after.attempts
+    if after.reasons:
+        return replace(before, attempts=attempts, first_score=before.score)
+    return replace(after, attempts=attempts, climbed_from=before.tier, first_score=before.score)
 
 
 def _better(before: Outcome | None, after: Outcome) -> Outcome:

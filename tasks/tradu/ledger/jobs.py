@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,8 @@ class JobRequest:
     region: str = "default"
     request_id: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    max_cost: float | None = None
+    """What the job may cost, in the currency of TRADU_CPU_PRICE_PER_HOUR; None: whatever it takes."""
 
     def check(self) -> None:
         """Refuse what can be seen to be wrong.
@@ -58,6 +61,8 @@ class JobRequest:
                 raise RequestError(f"{name}: {value!r} must be letters, digits, '.', '_' or '-', at most 63")
         if not self.idempotency_key or len(self.idempotency_key) > 200:
             raise RequestError("idempotency_key: must have 1 to 200 characters")
+        if self.max_cost is not None and not 0 <= self.max_cost < math.inf:
+            raise RequestError(f"max_cost: {self.max_cost} must be a number from 0 on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger) -> Admission:
             profile=request.profile,
             documents=list(request.documents),
             options=Jsonb(dict(request.options), dumps=json.dumps),
+            max_cost=request.max_cost,
         )
         (job,) = tx.rows("job_of_key", Job, **names)
         asked = (request.source, list(request.targets), request.profile, dict(request.options))
@@ -103,6 +109,7 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger) -> Admission:
                 f"idempotency_key {request.idempotency_key!r} names job {job.job_id}, which asked for something else: "
                 "use another key"
             )
+        tx.run("set_budget", job_id=job.job_id, max_cost=request.max_cost)  # asked for again, it may get more
         if job.state in (JobState.COMPLETED, JobState.CANCELED):
             return Admission(job.job_id, job.state, proceed=False)
         again = job.state in (JobState.PARTIAL, JobState.ERROR)
@@ -127,6 +134,7 @@ def conf_of(request: JobRequest | Job) -> dict[str, Any]:
         "region": request.region,
         "idempotency_key": request.idempotency_key,
         "options": dict(request.options),
+        "max_cost": request.max_cost,
     }
 
 

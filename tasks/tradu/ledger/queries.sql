@@ -1,11 +1,15 @@
 -- Every query of the ledger, under a name. `-- name: what it does`.
 
 -- admit_job: a new job, or nothing where the tenant has used the key before.
-INSERT INTO jobs (job_id, tenant, region, idempotency_key, request_id, run_id, state, source, targets, profile, documents, options)
+INSERT INTO jobs (job_id, tenant, region, idempotency_key, request_id, run_id, state, source, targets, profile, documents, options,
+                  max_cost)
 VALUES (%(job_id)s, %(tenant)s, %(region)s, %(idempotency_key)s, %(request_id)s, %(run_id)s, 'ADMITTED', %(source)s,
-        %(targets)s, %(profile)s, %(documents)s, %(options)s)
+        %(targets)s, %(profile)s, %(documents)s, %(options)s, %(max_cost)s)
 ON CONFLICT (tenant, idempotency_key) DO NOTHING
 RETURNING job_id;
+
+-- set_budget: what a job may cost.
+UPDATE jobs SET max_cost = %(max_cost)s WHERE job_id = %(job_id)s AND max_cost IS DISTINCT FROM %(max_cost)s;
 
 -- job_of_key: the job a tenant's key names.
 SELECT * FROM jobs WHERE tenant = %(tenant)s AND idempotency_key = %(idempotency_key)s;
@@ -113,7 +117,7 @@ LEFT JOIN blocks k ON k.job_id = b.job_id AND k.batch = b.batch AND k.state IN (
 GROUP BY w.job_id, w.shard, j.state;
 
 -- batch: where a batch lies and what it is.
-SELECT b.batch, b.source, b.target, b.part, b.row_group, b.characters, b.shard, j.profile, j.request_id
+SELECT b.batch, b.source, b.target, b.part, b.row_group, b.characters, b.shard, j.profile, j.request_id, j.tenant, j.max_cost
 FROM batches b JOIN jobs j USING (job_id)
 WHERE b.job_id = %(job_id)s AND b.batch = %(batch)s AND j.state = 'RUNNING';
 
@@ -219,20 +223,61 @@ WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND 
 SELECT s.token FROM jobs j JOIN stage_leases s USING (job_id)
 WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND s.token = %(token)s;
 
+-- judge_first: blocks of an attempt were judged once before they went on with a higher tier.
+UPDATE blocks SET state = 'VALIDATING', processing_at = %(processing_at)s, validating_at = %(climbed_at)s, updated_at = now()
+FROM (
+    SELECT k.job_id, k.block_id
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+    LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+    WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
+) AS r
+WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id;
+
+-- climb: blocks that were judged go on with a higher tier; `finish` follows in the same transaction.
+UPDATE blocks SET state = 'PROCESSING', processing_at = %(climbed_at)s, reason = r.reason, updated_at = now()
+FROM (
+    SELECT k.job_id, k.block_id, r.reason
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(reasons)s::text[]) AS u (id, held, reason) ORDER BY id) AS r,
+    LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+    WHERE k.token = r.held AND k.state = 'VALIDATING'
+) AS r
+WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id;
+
 -- finish: makes the results of an attempt current, where the token still holds; returns the blocks accepted.
-UPDATE blocks SET state = 'VALIDATING', lease_until = NULL, processing_at = %(processing_at)s, validating_at = clock_timestamp(),
+UPDATE blocks SET state = 'VALIDATING', lease_until = NULL, processing_at = coalesce(blocks.processing_at, %(processing_at)s),
+       validating_at = clock_timestamp(),
        result = %(result)s, models = string_to_array(nullif(r.models, ''), ','), tier = r.tier, score = r.score, seconds = r.seconds,
-       cost = coalesce(blocks.cost, 0) + r.cost, error_class = NULL, reason = NULL, updated_at = now()
+       cost = coalesce(blocks.cost, 0) + r.cost, error_class = NULL, reason = nullif(r.reason, ''), updated_at = now()
 FROM (
     SELECT k.job_id, k.block_id, r.*
     FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[],
-                               %(scores)s::real[], %(seconds)s::real[], %(costs)s::float8[])
-          AS u (id, held, models, tier, score, seconds, cost) ORDER BY id) AS r,
+                               %(scores)s::real[], %(seconds)s::real[], %(costs)s::float8[], %(reasons)s::text[])
+          AS u (id, held, models, tier, score, seconds, cost, reason) ORDER BY id) AS r,
     LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
     WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
 ) AS r
 WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
 RETURNING blocks.block_id;
+
+-- add_spending: what the models of each route took for a job.
+INSERT INTO spending AS s (job_id, day, tier, models, texts, characters, climbed, stayed, seconds, cost)
+SELECT %(job_id)s, (now() AT TIME ZONE 'UTC')::date, u.*
+FROM unnest(%(tiers)s::text[], %(models)s::text[], %(texts)s::bigint[], %(characters)s::bigint[], %(climbed)s::bigint[],
+            %(stayed)s::bigint[], %(seconds)s::float8[], %(costs)s::float8[])
+     AS u (tier, models, texts, characters, climbed, stayed, seconds, cost) ORDER BY models
+ON CONFLICT (job_id, day, models) DO UPDATE SET
+    texts = s.texts + excluded.texts, characters = s.characters + excluded.characters, climbed = s.climbed + excluded.climbed,
+    stayed = s.stayed + excluded.stayed, seconds = s.seconds + excluded.seconds, cost = s.cost + excluded.cost;
+
+-- spent: what a job, and its tenant today, have spent.
+SELECT (SELECT coalesce(sum(cost), 0) FROM spending WHERE job_id = %(job_id)s),
+       (SELECT coalesce(sum(s.cost), 0) FROM spending s JOIN jobs j USING (job_id)
+        WHERE s.day = (now() AT TIME ZONE 'UTC')::date AND j.tenant = %(tenant)s);
+
+-- spending: what each tier and its models took for a job, all days together.
+SELECT tier, models, sum(texts)::bigint AS texts, sum(characters)::bigint AS characters, sum(climbed)::bigint AS climbed,
+       sum(stayed)::bigint AS stayed, sum(seconds) AS seconds, sum(cost) AS cost
+FROM spending WHERE job_id = %(job_id)s GROUP BY tier, models ORDER BY sum(seconds) DESC, models;
 
 -- hand_back: a failed attempt: blocks return to PENDING, with the cause, and wait for a while.
 UPDATE blocks SET state = 'PENDING', lease_until = NULL, error_class = %(error_class)s, reason = %(reason)s, updated_at = now(),

@@ -31,6 +31,8 @@ class Job:
     finished_at: datetime | None
     stopped_by: str | None = None
     """The gate that stopped the job, while nobody has decided what becomes of it."""
+    max_cost: float | None = None
+    """What the job may cost; None: whatever it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Batch:
     shard: int
     profile: str
     request_id: str
+    tenant: str = "default"
+    max_cost: float | None = None
+    """What its job may cost; None: whatever it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,22 @@ class BatchSize:
     source: str
     target: str
     characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What the models of a route took for a job, rejected attempts included."""
+
+    tier: str
+    models: str
+    texts: int
+    characters: int
+    climbed: int
+    """Segments that came up to it from a lower tier."""
+    stayed: int
+    """Segments of it that scored low and did not climb, for the budget was spent."""
+    seconds: float
+    cost: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ made by `tests/benchmarks/calibrate.py`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -126,6 +127,12 @@ def calibration(name: str) -> Calibration:
     if name not in found:
         raise RequestError(f"{file}: no calibration {name!r}; there are: {', '.join(found)}")
     return found[name]
+
+
+@lru_cache(maxsize=1)
+def fingerprint() -> str:
+    """Eight hexadecimal digits of the coefficients: what a score decided may be decided otherwise when they change."""
+    return hashlib.sha256((get_settings().include / "quality.yaml").read_bytes()).hexdigest()[:8]
 
 
 def _calibrations(file: Path) -> Mapping[str, Calibration]:

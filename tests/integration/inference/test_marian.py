@@ -22,7 +22,7 @@ from tradu.inference.marian import Translation, Translator, kernel, pieces_that_
 from tradu.inference.marian.build import NoKernelError
 from tradu.inference.marian.translator import LONGEST_TOKENS
 from tradu.inference.pool import EnginePool
-from tradu.inference.translate import SaysMore, translate
+from tradu.inference.translate import SaysMore, Verdict, translate
 
 PATHS = [path for path in kernel.paths() if path != kernel.REFERENCE_PATH]
 
@@ -184,7 +184,7 @@ def test_the_engine_says_how_probable_it_finds_its_translations(translator: Tran
     assert made[2].likelihood is None
     assert made[3].likelihood is not None
     pool = EnginePool()
-    outcomes = translate(texts, [(real_model(),)], lambda s, t: (), pool)
+    outcomes = translate(texts, [(real_model(),)], lambda s, m, t: Verdict(()), pool)
     pool.close()
     assert [outcome.likelihood for outcome in outcomes] == [each.likelihood for each in made]
 

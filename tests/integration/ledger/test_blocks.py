@@ -58,6 +58,7 @@ def finish(ledger: Ledger, job: UUID, claims: list[Claim]) -> int:
                 scores=[1.0] * count,
                 seconds=[0.1] * count,
                 costs=[0.1] * count,
+                reasons=[""] * count,
                 processing_at=datetime.now(UTC),
                 result="results/x",
             )

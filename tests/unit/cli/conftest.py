@@ -120,6 +120,7 @@ class Line:
                     scores=[0.9] * size,
                     seconds=[1.5] * size,
                     costs=[0.125] * size,
+                    reasons=[""] * size,
                 )
 
     def accept(self, job: UUID) -> None:

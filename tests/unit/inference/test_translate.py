@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tradu.errors import ModelError, RequestError, ResourceError
 from tradu.inference import engines as engine_registry
+from tradu.inference.made import Made
 from tradu.inference.model import Engine, Model
 from tradu.inference.pool import EnginePool
-from tradu.inference.translate import translate
+from tradu.inference.translate import Climb, Judge, Verdict, translate
 
 
 class Scripted:
@@ -53,12 +56,16 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(monkeypatch)
 
 
-def good(source: str, translation: str) -> tuple[str, ...]:
-    return ()
+def good(source: str, made: Made, tier: str) -> Verdict:
+    return Verdict(())
 
 
-def bad_if(mark: str) -> Callable[[str, str], tuple[str, ...]]:
-    return lambda source, translation: (f"has {mark}",) if mark in translation else ()
+def reasons_by(why: Callable[[str, str], tuple[str, ...]]) -> Judge:
+    return lambda source, made, tier: Verdict(why(source, made.text))
+
+
+def bad_if(mark: str) -> Judge:
+    return lambda source, made, tier: Verdict((f"has {mark}",) if mark in made.text else ())
 
 
 def fail(text: str) -> str:
@@ -81,7 +88,9 @@ def test_duplicates_are_translated_once_and_order_is_kept(bench: Bench) -> None:
 
 def test_only_bad_output_goes_to_the_next_route(bench: Bench) -> None:
     a, b = bench.model("a", lambda t: t + "!"), bench.model("b", str.upper, tier="economy")
-    outcomes = translate(["x", "y!"], [(a,), (b,)], lambda s, t: ("doubled",) if "!!" in t else (), bench.pool)
+    outcomes = translate(
+        ["x", "y!"], [(a,), (b,)], reasons_by(lambda s, t: ("doubled",) if "!!" in t else ()), bench.pool
+    )
     assert [(o.text, o.models, o.tier, o.attempts) for o in outcomes] == [
         ("x!", ("a@1",), "standard", 1),
         ("Y!", ("b@1",), "economy", 2),
@@ -92,7 +101,7 @@ def test_only_bad_output_goes_to_the_next_route(bench: Bench) -> None:
 def test_the_best_attempt_stands_where_all_are_bad(bench: Bench) -> None:
     judge = {"x1": ("one", "two"), "x2": ("one",), "x3": ("other",)}
     routes = [(bench.model(n, lambda t, n=n: f"{t}{n}"),) for n in "123"]
-    (outcome,) = translate(["x"], routes, lambda s, t: judge[t], bench.pool)
+    (outcome,) = translate(["x"], routes, reasons_by(lambda s, t: judge[t]), bench.pool)
     assert (outcome.text, outcome.reasons, outcome.models, outcome.attempts) == ("x2", ("one",), ("2@1",), 3)
 
 
@@ -104,7 +113,7 @@ def test_a_pivot_goes_leg_by_leg(bench: Bench) -> None:
 
 def test_numbers_an_engine_breaks_are_carried_as_codes(bench: Bench) -> None:
     a = bench.model("a", lambda t: re.sub(r"\d", "9", t.upper()))
-    judge = lambda s, t: () if re.findall(r"\d+", s) == re.findall(r"\d+", t) else ("numbers",)  # noqa: E731
+    judge = reasons_by(lambda s, t: () if re.findall(r"\d+", s) == re.findall(r"\d+", t) else ("numbers",))
     (outcome,) = translate(["it costs 1,250 in 2031"], [(a,)], judge, bench.pool)
     assert (outcome.text, outcome.reasons, outcome.attempts) == ("IT COSTS 1,250 IN 2031", (), 2)
 
@@ -112,7 +121,9 @@ def test_numbers_an_engine_breaks_are_carried_as_codes(bench: Bench) -> None:
 def test_long_text_that_goes_wrong_is_tried_by_clauses(bench: Bench) -> None:
     a = bench.model("a", lambda t: t[:80].upper())
     text = "the first clause is here, " * 6
-    (outcome,) = translate([text], [(a,)], lambda s, t: () if len(t) == len(s) else ("cut off",), bench.pool)
+    (outcome,) = translate(
+        [text], [(a,)], reasons_by(lambda s, t: () if len(t) == len(s) else ("cut off",)), bench.pool
+    )
     assert (outcome.text, outcome.reasons) == (text.upper(), ())
 
 
@@ -168,6 +179,74 @@ def test_a_route_that_is_worse_does_not_replace_a_better_one(bench: Bench) -> No
     a, b = bench.model("a", lambda t: "a#"), bench.model("b", fail)
     (outcome,) = translate(["x"], [(a,), (b,)], bad_if("#"), bench.pool)
     assert (outcome.text, outcome.reasons) == ("a#", ("has #",))
+
+
+def scored(**scores: float) -> Judge:
+    """A judge who knows the score of each translation, and finds nothing wrong with any."""
+    return lambda source, made, tier: Verdict((), scores[made.text])
+
+
+def two_rungs(bench: Bench, high: Callable[[str], str] = str.upper) -> list[tuple[Model, ...]]:
+    return [(bench.model("low", lambda t: t + "1"),), (bench.model("high", high, tier="premium"),)]
+
+
+def test_only_what_scores_low_climbs(bench: Bench) -> None:
+    routes = two_rungs(bench)
+    made = translate(["a", "b"], routes, scored(a1=0.4, b1=0.6, A=0.3), bench.pool, Climb(0.5))
+    assert [(o.text, o.tier, o.climbed_from, o.first_score) for o in made] == [
+        ("A", "premium", "standard", 0.4),  # what the higher tier made stands, whatever its score
+        ("b1", "standard", "", None),
+    ]
+    assert bench.engines["high"].calls == [["a"]]
+    assert [(s.tier, s.models, s.texts, s.characters) for s in bench.pool.spent()] == [
+        ("standard", "low@1", 2, 2),
+        ("premium", "high@1", 1, 1),
+    ]
+
+
+def test_without_a_threshold_nothing_climbs(bench: Bench) -> None:
+    made = translate(["a"], two_rungs(bench), scored(a1=0.1), bench.pool)
+    assert (made[0].text, bench.engines["high"].calls) == ("a1", [])
+
+
+def test_nothing_climbs_to_a_lower_tier(bench: Bench) -> None:
+    routes = [*two_rungs(bench), (bench.model("lowest", str.title, tier="economy"),)]
+    translate(["a"], routes, scored(a1=0.1, A=0.1), bench.pool, Climb(0.5))
+    assert bench.engines["lowest"].calls == []
+
+
+def test_a_higher_tier_that_does_worse_changes_nothing(bench: Bench) -> None:
+    judge: Judge = lambda s, made, t: Verdict(("bad",) if made.text == "A" else (), 0.2)  # noqa: E731
+    (outcome,) = translate(["a"], two_rungs(bench), judge, bench.pool, Climb(0.5))
+    assert (outcome.text, outcome.climbed_from, outcome.attempts) == ("a1", "", 2)
+
+
+def test_a_higher_tier_that_breaks_changes_nothing(bench: Bench) -> None:
+    (outcome,) = translate(["b"], two_rungs(bench, fail), scored(b1=0.2), bench.pool, Climb(0.5))
+    assert (outcome.text, outcome.reasons) == ("b1", ())
+
+
+def test_the_allowance_goes_to_the_lowest_scores(bench: Bench) -> None:
+    routes = two_rungs(bench)
+    judge = scored(a1=0.3, b1=0.1, c1=0.2, A=1, B=1, C=1)
+    for_two = Climb(0.5, lambda: 2.5e-6)  # one CPU second a million characters
+    made = translate(["a", "b", "c"], routes, judge, bench.pool, for_two)
+    assert [(o.text, o.stayed) for o in made] == [("a1", True), ("B", False), ("C", False)]
+
+
+@given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=12), below=st.floats(0, 1), seconds=st.floats(0, 12))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_a_text_becomes_does_not_depend_on_its_neighbours(
+    bench: Bench, scores: list[float], below: float, seconds: float
+) -> None:
+    texts = [chr(ord("a") + i) for i in range(len(scores))]
+    judge = scored(**{f"{t}1": s for t, s in zip(texts, scores, strict=True)}, **{t.upper(): 1.0 for t in texts})
+    routes = two_rungs(bench)
+    together = translate(texts, routes, judge, bench.pool, Climb(below))
+    assert together == [translate([t], routes, judge, bench.pool, Climb(below))[0] for t in texts]
+    tight = translate(texts, routes, judge, bench.pool, Climb(below, lambda: seconds * 1e-6))
+    assert sum(o.climbed_from != "" for o in tight) <= seconds + 1e-6
+    assert all(o.stayed or o == free for o, free in zip(tight, together, strict=True))
 
 
 def test_nothing_to_do_and_nothing_to_do_it_with(bench: Bench) -> None:

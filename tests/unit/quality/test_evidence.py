@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tradu.inference.consensus import consensus
 from tradu.quality import negation, units
-from tradu.quality.consensus import consensus
 
 DO_NOT = {
     "en": ("Do not open the door.", "Open the door."),

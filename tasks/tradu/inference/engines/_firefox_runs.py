@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tradu.errors import ModelError
+from tradu.inference.engines._reranking import Reranker
 from tradu.inference.made import Likelihood, Made, joined, likelihood_of
-from tradu.inference.marian import Files, Translation, Translator, pieces_that_fit
+from tradu.inference.marian import Files, Hypothesis, Translator, pieces_that_fit
 from tradu.inference.marian.translator import LONGEST_TARGET_TOKENS, LONGEST_TOKENS
 
 
@@ -28,22 +29,36 @@ class Runs(Protocol):
 
 
 class Batches:
-    """All pieces of a call side by side, on our kernel or on a device of PyTorch."""
+    """All pieces of a call side by side, on our kernel or on a device; of `beam` hypotheses one is chosen."""
 
-    def __init__(self, files: Files, threads: int = 1, device: str | None = None) -> None:
+    def __init__(
+        self,
+        files: Files,
+        threads: int = 1,
+        device: str | None = None,
+        beam: int = 1,
+        reranker: Reranker | None = None,
+    ) -> None:
         self._translator = Translator(files, threads=threads, device=device)
+        self._beam, self._reranker = beam, reranker
 
     def run(self, texts: Sequence[str]) -> list[Made]:
         """Translate each piece, what has too many tokens for the model in smaller ones."""
         distinct = list(dict.fromkeys(texts))
         cut = pieces_that_fit(self._translator, distinct)
         flat = [piece for pieces in cut for piece in pieces]
-        made = map(_made, flat, self._translator.translate([piece.strip() for piece in flat]))
+        made = map(_made, flat, self._best([piece.strip() for piece in flat]))
         translated = {}
         for text, pieces in zip(distinct, cut, strict=True):
             parts = [next(made) for _ in pieces]
             translated[text] = joined("".join(part.text for part in parts), parts)
         return [translated[text] for text in texts]
+
+    def _best(self, texts: Sequence[str]) -> list[Hypothesis]:
+        translations = self._translator.translate(texts, beam=self._beam)
+        if self._reranker is not None:
+            return self._reranker.best(texts, translations)
+        return [translation.hypotheses[0] for translation in translations]
 
     def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
         """How probable each translation is; None where source or translation is longer than the model takes."""
@@ -83,10 +98,10 @@ class Sentences:
         return [None for _ in zip(sources, translations, strict=True)]
 
 
-def _made(piece: str, translation: Translation) -> Made:
+def _made(piece: str, hypothesis: Hypothesis) -> Made:
     """A piece's translation between its space; of a blank piece the model has nothing to say."""
-    likelihood = likelihood_of(translation.log_probabilities) if piece.strip() else None
-    return Made(space_of(piece, translation.text), likelihood=likelihood)
+    likelihood = likelihood_of(hypothesis.log_probabilities) if piece.strip() else None
+    return Made(space_of(piece, hypothesis.text), likelihood=likelihood)
 
 
 def space_of(part: str, translated: str) -> str:

@@ -1,0 +1,209 @@
+"""From segments of claimed blocks to rows of results: known already, or translated, higher where the score is low."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+
+import pyarrow as pa
+
+from tradu import tables
+from tradu.errors import DamagedError
+from tradu.inference.cascade import Plan
+from tradu.inference.made import Made
+from tradu.inference.model import Route
+from tradu.inference.pool import EnginePool
+from tradu.inference.registry import Registry, load_registry
+from tradu.inference.routes import TIERS, cost_of, tier_of
+from tradu.inference.translate import Climb, Judge, Outcome, Verdict, translate
+from tradu.ledger.connection import Ledger
+from tradu.ledger.rows import Batch
+from tradu.quality import checks, estimation
+from tradu.quality.estimation import Support
+from tradu.settings import get_settings
+from tradu.store import Store
+
+log = logging.getLogger(__name__)
+RECIPE = "3"
+"""Raised when what surrounds the models changes (masks, typography, repairs) or what is kept of their work: what was
+known is then made anew."""
+_MEMORY = "memory"
+_RULE_BASED = "economy"
+"""The tier of the rule-based engines, whose translations are scored by a calibration of their own."""
+_KNOWN = ("source", "translation", "model", "tier", "unknown_words", "log_probability", "lowest_log_probability")
+"""What is read of a known translation: with it, it gets the score that it had."""
+_warm = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment of a claimed block."""
+
+    document_id: str
+    block: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A segment with its translation."""
+
+    document_id: str
+    block: int
+    source: str
+    translation: str
+    model: str
+    tier: str
+    known: bool
+    checks: checks.TranslationChecks
+    climbed_from: str = ""
+    """The tier whose translation scored too low."""
+    first_score: float | None = None
+    """The score of that; None where it was high enough."""
+    stayed: bool = False
+    """It should have climbed, and the budget was spent."""
+
+    @property
+    def of_block(self) -> tuple[str, int]:
+        """What its block is called in the batch: document and number."""
+        return self.document_id, self.block
+
+
+@lru_cache(maxsize=1)
+def registry() -> Registry:
+    """Models and profiles, read once."""
+    return load_registry(get_settings())
+
+
+def plan_of(task: Batch) -> Plan:
+    """How a batch is translated.
+
+    Raises:
+        RequestError: no installed model leads from the source to the target language.
+    """
+    return registry().plan(task.source, task.target, task.profile)
+
+
+def engines() -> EnginePool:
+    """Engines of this thread, loaded once and kept."""
+    if not hasattr(_warm, "engines"):
+        _warm.engines = EnginePool()
+    pool: EnginePool = _warm.engines
+    return pool
+
+
+def key_of(source: str, task: Batch, plan: Plan) -> bytes:
+    """What a translation is known by: text, languages, recipe, the models that might have made it, and what decides."""
+    models = "|".join("+".join(model.identity for model in route) for route in plan.routes)
+    decides = f"{plan.climb_below}:{estimation.fingerprint()}" if len(plan.rungs) > 1 else ""
+    whole = "\0".join((RECIPE, task.source, task.target, models, decides, source))
+    return hashlib.blake2b(whole.encode(), digest_size=16).digest()
+
+
+def known_of(
+    ledger: Ledger, store: Store, task: Batch, keys: Sequence[bytes], segments: Sequence[Segment]
+) -> dict[bytes, Row]:
+    """Translations that earlier batches or jobs made in the same way, read where they lie in the store."""
+    places = ledger.tuples("find_known", keys=list(set(keys)))
+    text = {key: segment.source for key, segment in zip(keys, segments, strict=True)}
+    found: dict[bytes, Row] = {}
+    for object_key, group in groupby(sorted(places, key=lambda p: p[1]), key=lambda p: p[1]):
+        try:
+            table = _results(store.uri, object_key)
+        except (OSError, DamagedError, pa.ArrowInvalid) as error:
+            # removed, damaged, or of an older version: translated again
+            log.warning("known translations in %s can't be used: %s", object_key, str(error).partition("\n")[0])
+            continue
+        for key, _, row in group:
+            source, translation, model, tier, unknown, mean, lowest = (table.column(c)[row].as_py() for c in _KNOWN)
+            support = Support(mean, lowest, rule_based=tier == _RULE_BASED)
+            judged = checks.check_translation(
+                text[key], translation, task.source, task.target, unknown_words=unknown, support=support
+            )
+            if source == text[key] and not checks.failed(judged):
+                found[key] = Row("", 0, source, translation, model, _MEMORY, True, judged)
+    return found
+
+
+@lru_cache(maxsize=32)
+def _results(store_uri: str, key: str) -> pa.Table:
+    """The texts of a results object; the last ones stay, since repeated sentences come from few objects."""
+    return tables.read(Store(store_uri), key, columns=list(_KNOWN))
+
+
+def rows_of(
+    segments: Sequence[Segment],
+    keys: Sequence[bytes],
+    known: dict[bytes, Row],
+    routes: Sequence[Route],
+    task: Batch,
+    climb: Climb,
+) -> list[Row]:
+    """A row for each segment, in order; each text that is not known is translated once."""
+    unknown = {key: s.source for s, key in zip(segments, keys, strict=True) if key not in known}
+    outcomes = translate(list(unknown.values()), routes, judge_of(task), engines(), climb)
+    made = dict(zip(unknown, outcomes, strict=True))
+    return [
+        _known_row(segment, known[key]) if key in known else _row(segment, made[key], task)
+        for segment, key in zip(segments, keys, strict=True)
+    ]
+
+
+def _known_row(segment: Segment, row: Row) -> Row:
+    place = segment.document_id, segment.block, segment.source
+    return Row(*place, row.translation, row.model, _MEMORY, True, row.checks)
+
+
+def _row(segment: Segment, outcome: Outcome, task: Batch) -> Row:
+    seen = outcome.seen or _check(task, segment.source, Made(outcome.text, outcome.unknown), outcome.tier)
+    return Row(
+        segment.document_id,
+        segment.block,
+        segment.source,
+        outcome.text,
+        "+".join(outcome.models),
+        outcome.tier,
+        False,
+        seen,
+        outcome.climbed_from,
+        outcome.first_score,
+        outcome.stayed,
+    )
+
+
+def judge_of(task: Batch) -> Judge:
+    """Judges translations of a batch by the checks and the score."""
+
+    def judge(source: str, made: Made, tier: str) -> Verdict:
+        seen = _check(task, source, made, tier)
+        return Verdict(checks.failed(seen), seen.score, seen)
+
+    return judge
+
+
+def _check(task: Batch, source: str, made: Made, tier: str) -> checks.TranslationChecks:
+    said = made.likelihood
+    mean, lowest = (said.log_probability, said.lowest) if said else (None, None)
+    support = Support(mean, lowest, rule_based=tier == _RULE_BASED)
+    return checks.check_translation(
+        source, made.text, task.source, task.target, unknown_words=len(made.unknown), support=support
+    )
+
+
+def weights(rows: Sequence[Row], plan: Plan) -> list[float]:
+    """What each row took in relation to the others: known ones nothing, climbed ones every rung that they saw."""
+    costs = {tier_of(rung): max(cost_of(rung), 1e-9) for rung in plan.rungs}
+    usual = costs[tier_of(plan.rungs[0])]
+    return [0.0 if row.known else len(row.source) * _rungs(row, costs, usual) for row in rows]
+
+
+def _rungs(row: Row, costs: dict[str, float], usual: float) -> float:
+    if not row.climbed_from:
+        return usual
+    low, high = TIERS.index(row.climbed_from), TIERS.index(row.tier)
+    return sum(cost for tier, cost in costs.items() if low <= TIERS.index(tier) <= high)
