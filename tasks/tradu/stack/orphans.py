@@ -19,16 +19,21 @@ LOOK_SECONDS = 1.0
 def end_with_this_process() -> None:
     """From now on, processes that this one forks stop waiting for work when it is gone."""
     scheduler, plain = os.getpid(), SimpleQueue.get
-    is_worker = False
+    forker, is_worker = scheduler, False
+
+    def forking() -> None:
+        nonlocal forker
+        forker = os.getpid()
 
     def forked() -> None:
         nonlocal is_worker
-        is_worker = os.getppid() == scheduler  # what a worker forks in turn is none
+        # what a worker forks in turn is none. Not by getppid(): the scheduler may be gone before its child first runs
+        is_worker = forker == scheduler
 
     def get(queue: Any) -> Any:
         return _next(queue, scheduler) if is_worker else plain(queue)
 
-    os.register_at_fork(after_in_child=forked)
+    os.register_at_fork(before=forking, after_in_child=forked)
     SimpleQueue.get = get  # type: ignore[assignment, method-assign]
 
 
