@@ -16,7 +16,7 @@ from tradu.inference import clauses, codes, engines
 from tradu.inference.model import Engine, Model
 from tradu.inference.pool import EnginePool
 from tradu.inference.registry import Registry, load_registry
-from tradu.inference.translate import translate
+from tradu.inference.translate import Verdict, translate
 from tradu.settings import Settings
 
 INCLUDE = Path(__file__).resolve().parents[3] / "include"
@@ -229,7 +229,7 @@ def test_unknown_words_are_reported_without_marks(registry: Registry) -> None:
     if not registry.status(model).installed:
         pytest.skip(f"Apertium is NOT TESTED: {registry.status(model).how_to_add}")
     pool = EnginePool()
-    (outcome,) = translate(["The zorgblat is red."], [(model,)], lambda s, t: (), pool)
+    (outcome,) = translate(["The zorgblat is red."], [(model,)], lambda s, m, t: Verdict(()), pool)
     pool.close()
     assert outcome.unknown == ("zorgblat",)
     assert outcome.text == "El zorgblat es rojo."
@@ -240,7 +240,7 @@ def test_portuguese_of_real_english_reads_as_portuguese(registry: Registry) -> N
     sentences = [s.strip() for s in clauses.sentences(text, "en") if 40 < len(s) < 250][:25]
     model = registry.model("firefox-en-pt")
     pool = EnginePool()
-    outcomes = translate(sentences, [(model,)], lambda s, t: (), pool)
+    outcomes = translate(sentences, [(model,)], lambda s, m, t: Verdict(()), pool)
     pool.close()
     languages = [detect(o.text).language for o in outcomes]
     assert languages.count("pt") >= 0.9 * len(sentences)
