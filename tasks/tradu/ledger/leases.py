@@ -33,7 +33,7 @@ class StageLedger(Ledger):
         self._held = {"job_id": job_id, "stage": stage, "token": token}
 
     @contextmanager
-    def transaction(self, request_id: str = "") -> Iterator[Transaction]:
+    def _transaction(self, request_id: str, *, pipelined: bool) -> Iterator[Transaction]:
         """One transaction of the stage; nobody else can take the stage before it has ended.
 
         Raises:
@@ -41,7 +41,7 @@ class StageLedger(Ledger):
             RequestError: the job was cancelled, or has ended.
             SystemicError: no connection could be had in 30 s.
         """
-        with super().transaction(request_id) as tx:
+        with super()._transaction(request_id, pipelined=pipelined) as tx:
             mine = bool(tx.tuples("hold_stage", **self._held))
             if mine:
                 yield tx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from tradu.documents import language as lang
@@ -183,15 +183,6 @@ def failed(checks: TranslationChecks | SourceChecks) -> tuple[str, ...]:
     """Why a segment or block fails the row rules of its suite: stable identifiers, none where all is well."""
     suite = "translations" if isinstance(checks, TranslationChecks) else "blocks"
     return row_judge(suite, tuple(type(checks).__slots__))(checks)
-
-
-def judge(source_language: str, target_language: str) -> Callable[[str, str], tuple[str, ...]]:
-    """A function from (source, translation) to the reasons why the translation fails, for the inference stage."""
-
-    def reasons(source: str, translation: str) -> tuple[str, ...]:
-        return failed(check_translation(source, translation, source_language, target_language))
-
-    return reasons
 
 
 def as_columns(rows: Sequence[TranslationChecks | SourceChecks]) -> dict[str, list[object]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from uuid import UUID
 
 import psycopg
@@ -13,19 +12,10 @@ from fixtures.ledger import claim, finish, make_job
 from tradu.errors import StaleLeaseError
 from tradu.ledger.connection import Ledger
 from tradu.ledger.leases import stage_lease
-from tradu.ledger.migrate import migrate
 from tradu.ledger.rows import HistoryRow, Incident
 from tradu.ledger.states import DocumentState
 
 ROLE = "tradu_archive"
-
-
-@pytest.fixture
-def ledger(empty_database: str) -> Iterator[Ledger]:
-    migrate(empty_database)
-    ledger = Ledger(empty_database, "test")
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture
@@ -120,7 +110,7 @@ def test_who_has_lost_a_stage_writes_nothing_more(ledger: Ledger, job: UUID) -> 
         tx.run("move_documents", **move)
     time.sleep(0.3)
     with stage_lease(ledger, job, "partition", 60, "second") as second:
-        for attempt in (frozen.check, frozen.transaction().__enter__):
+        for attempt in (frozen.check, frozen.transaction().__enter__, frozen.pipeline().__enter__):
             with pytest.raises(StaleLeaseError, match="taken over"):
                 attempt()
         second.check()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from uuid import UUID
@@ -21,14 +20,6 @@ from tradu.ledger.migrate import is_current, migrate
 from tradu.ledger.rows import Claim, HistoryRow
 
 DOCUMENT = "d" * 64
-
-
-@pytest.fixture
-def ledger(empty_database: str) -> Iterator[Ledger]:
-    migrate(empty_database)
-    ledger = Ledger(empty_database, "test")
-    yield ledger
-    ledger.close()
 
 
 def make_job(ledger: Ledger, key: str = "k", blocks_in_batch: int = 4) -> UUID:

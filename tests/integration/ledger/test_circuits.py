@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from tradu.ledger import circuits
 from tradu.ledger.circuits import Limits
 from tradu.ledger.connection import Ledger
-from tradu.ledger.migrate import migrate
 from tradu.ledger.rows import Incident
 
 LIMITS = Limits(failures=3, seconds=0.2)
 NAME = circuits.of_model("firefox-en-pt@1")
-
-
-@pytest.fixture
-def ledger(empty_database: str) -> Iterator[Ledger]:
-    migrate(empty_database)
-    ledger = Ledger(empty_database, "test")
-    yield ledger
-    ledger.close()
 
 
 def fail(ledger: Ledger, cause: str = "engine died after 12 texts", times: int = 1) -> list[int]:

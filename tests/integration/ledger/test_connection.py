@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from uuid import UUID
 
 import psycopg
@@ -10,16 +9,7 @@ import pytest
 
 from fixtures.ledger import make_job
 from tradu.ledger.connection import ILLEGAL_TRANSITION, Ledger
-from tradu.ledger.migrate import migrate
 from tradu.ledger.rows import Incident
-
-
-@pytest.fixture
-def ledger(empty_database: str) -> Iterator[Ledger]:
-    migrate(empty_database)
-    ledger = Ledger(empty_database, "test")
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

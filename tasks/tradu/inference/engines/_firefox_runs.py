@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from tradu.errors import ModelError
-from tradu.inference.engines._reranking import Reranker
+from tradu.inference.engines._reranking import best
 from tradu.inference.made import Likelihood, Made, joined, likelihood_of
 from tradu.inference.marian import Files, Hypothesis, Translator, pieces_that_fit
 from tradu.inference.marian.translator import LONGEST_TARGET_TOKENS, LONGEST_TOKENS
@@ -37,10 +37,11 @@ class Batches:
         threads: int = 1,
         device: str | None = None,
         beam: int = 1,
-        reranker: Reranker | None = None,
+        reverse: Files | None = None,
     ) -> None:
+        """With `reverse`, the model of the other direction chooses among the hypotheses of the beam."""
         self._translator = Translator(files, threads=threads, device=device)
-        self._beam, self._reranker = beam, reranker
+        self._beam, self._reverse = beam, Batches(reverse, threads, device) if reverse else None
 
     def run(self, texts: Sequence[str]) -> list[Made]:
         """Translate each piece, what has too many tokens for the model in smaller ones."""
@@ -56,8 +57,8 @@ class Batches:
 
     def _best(self, texts: Sequence[str]) -> list[Hypothesis]:
         translations = self._translator.translate(texts, beam=self._beam)
-        if self._reranker is not None:
-            return self._reranker.best(texts, translations)
+        if self._reverse is not None:
+            return best(texts, translations, self._reverse.score)
         return [translation.hypotheses[0] for translation in translations]
 
     def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:

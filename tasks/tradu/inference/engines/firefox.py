@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from tradu.errors import ModelError
 from tradu.inference import clauses, codes, firefox_files, typography
 from tradu.inference.engines._firefox_runs import Batches, Runs, Sentences, space_of
-from tradu.inference.engines._reranking import Reranker
 from tradu.inference.engines._vocabulary import alphabet
 from tradu.inference.files import version_of
 from tradu.inference.made import Likelihood, Made, joined
@@ -169,13 +168,19 @@ def load(model: Model) -> FirefoxEngine:
 
 
 def status(model: Model) -> Status:
-    """Whether the model's files are here. The version is a digest of them, and the backend: their outputs differ."""
-    needed = [model, _reverse(model)] if _candidates(model) > 1 else [model]
-    found = [(each, firefox_files.find(each)) for each in needed]
+    """Whether the model's files are here. The version is a digest of them, and the backend: their outputs differ.
+
+    One that chooses among candidates needs the other direction too, and a backend that finds several.
+    """
+    several, mark = _candidates(model) > 1, _mark(model)
+    found = [(each, firefox_files.find(each)) for each in ([model, _reverse(model)] if several else [model])]
     missing = next((each for each, files in found if files is None), None)
+    if missing is not None:
+        return Status(False, "", firefox_files.how_to_add(missing))
+    if several and not mark:
+        return Status(False, "", f"`make setup` compiles the {KERNEL}, which alone (or {TORCH}) finds candidates")
     every = [file for _, files in found if files is not None for file in firefox_files.every(files)]
-    version = version_of(every) + _mark(model) if missing is None else ""
-    return Status(missing is None, version, firefox_files.how_to_add(missing or model))
+    return Status(True, version_of(every) + mark, firefox_files.how_to_add(model))
 
 
 def _reverse(model: Model) -> Model:
@@ -215,30 +220,21 @@ def _runs(model: Model, files: Files) -> Runs:
         raise ModelError(f"{model.name}: there is no backend {backend!r}; there are: {KERNEL}, {TORCH}, {REFERENCE}")
     if not threads.isdecimal() or int(threads) < 1:
         raise ModelError(f"{model.name}: threads must be a number from 1 on, not {threads!r}")
+    candidates = _candidates(model)
+    reverse = firefox_files.find(_reverse(model)) if candidates > 1 else None
+    if candidates > 1 and (reverse is None or backend == REFERENCE):
+        raise ModelError(f"{model.name} is not installed: {status(model).how_to_add}")
     if backend == REFERENCE:
         return Sentences(model.name, files)
     if backend == TORCH:
-        return Batches(files, 1, _device(model), *_choice(model, 1, _device(model)))
+        return Batches(files, 1, _device(model), candidates, reverse)
     try:
-        return Batches(files, int(threads), None, *_choice(model, int(threads), None))
+        return Batches(files, int(threads), None, candidates, reverse)
     except NoKernelError as error:
+        if candidates > 1:
+            raise
         log.warning("%s runs one sentence at a time, several times slower: %s", model.name, error)
         return Sentences(model.name, files)
-
-
-def _choice(model: Model, threads: int, device: str | None) -> tuple[int, Reranker | None]:
-    """How many candidates, and what chooses among them.
-
-    Raises:
-        ModelError: the model of the other direction is not installed.
-    """
-    candidates = _candidates(model)
-    if candidates == 1:
-        return 1, None
-    reverse = firefox_files.find(_reverse(model))
-    if reverse is None:
-        raise ModelError(f"{model.name} needs the other direction too: {firefox_files.how_to_add(_reverse(model))}")
-    return candidates, Reranker(reverse, threads, device)
 
 
 def _finished(paragraph: _Paragraph, translated: Sequence[Made]) -> Made:
