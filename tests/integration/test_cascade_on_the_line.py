@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -14,11 +15,11 @@ from tradu import line
 from tradu.cli import report
 from tradu.cli.output import Output
 from tradu.cluster import batch, budget, segments
-from tradu.errors import RequestError
+from tradu.errors import ModelError, RequestError
 from tradu.inference.routes import cost_of
 from tradu.ledger import jobs
 from tradu.ledger.connection import Ledger
-from tradu.ledger.rows import Batch, HistoryRow, Spending
+from tradu.ledger.rows import Batch, Claim, HistoryRow, Spending
 from tradu.settings import get_settings
 
 BELOW = 0.93
@@ -129,6 +130,40 @@ def test_a_budget_below_the_lowest_tier_is_refused_before_anything_is_spent(stri
         strict.prepare(job)
     with pytest.raises(RequestError, match="max_cost"):
         jobs.JobRequest(["x"], ["pt"], "k", max_cost=-1).check()
+
+
+def test_what_a_failed_attempt_took_is_on_its_own_jobs_account(strict: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def translate(self, texts: Sequence[str]) -> list[str]:
+            raise ModelError("the engine died")
+
+        def close(self) -> None:
+            pass
+
+    with monkeypatch.context() as broken:
+        broken.setattr("tradu.inference.pool._load", lambda model: Broken())
+        failed = strict.admit("failed", source="en", profile="strict")
+        infer(strict, failed)
+    tried = spending(strict, failed)["standard"].texts
+    assert tried > 0
+    again = strict.admit("again", source="en", profile="strict")
+    infer(strict, again)
+    assert spending(strict, again)["standard"].texts == len(TEXT)
+    assert spending(strict, failed)["standard"].texts == tried
+
+
+def test_two_attempts_at_the_same_blocks_don_t_wait_for_each_other(strict: Line) -> None:
+    job = UUID(strict.admit(source="en", profile="strict"))
+    strict.prepare(str(job))
+    (block,) = strict.blocks(str(job))
+    with strict.ledger.transaction() as tx:
+        (claim,) = tx.rows("claim", Claim, job_id=job, batch=block.batch, again=False, lease_seconds=60, max_attempts=3)
+    asked = {"job_id": job, "block_ids": [claim.block_id], "tokens": [claim.token], "reasons": [""]}
+    times = {"processing_at": datetime.now(UTC), "climbed_at": datetime.now(UTC)}
+    with strict.ledger.transaction() as mine, strict.ledger.transaction() as other:
+        assert mine.run("judge_first", **asked, **times) == 0, "what does not climb is not moved"
+        waits = "SELECT 1 FROM blocks WHERE job_id = %s FOR UPDATE SKIP LOCKED"
+        assert other.connection.execute(waits, (job,)).fetchall() == [], "but locked with the others, in their order"
 
 
 def test_a_meter_that_can_not_be_read_lets_nothing_climb(strict: Line) -> None:

@@ -55,6 +55,7 @@ def attempt(
         ModelError: no model could translate any of it.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
+    engines().spent()  # what an attempt took that could not be written is nobody's, and least of all this job's
     store = Store(settings.store)
     held = _read(store, task, claims)
     plan = plan_of(task)
@@ -72,10 +73,20 @@ def attempt(
     rows = rows_of(held, keys, known, usable, task, Climb(plan.climb_below, allowance))
     health = engines().noted()
     stored = tables.write(store, layout.result_key(job, task.batch, min(c.token for c in claims)), _table(rows, claims))
-    times = started_at, (climbed_at or [started_at])[0]
     # what a stand-in made is not what the models at hand would make another time: it is not kept for later
     disturbed = len(usable) < len(plan.routes) or any(health.values())
-    work = _Work(rows, keys, plan, stored, *times, time.perf_counter() - started, health, engines().spent(), disturbed)
+    work = _Work(
+        rows,
+        keys,
+        plan,
+        stored,
+        started_at,
+        climbed_at=climbed_at[0] if climbed_at else started_at,
+        seconds=time.perf_counter() - started,
+        health=health,
+        spent=engines().spent(),
+        disturbed=disturbed,
+    )
     made = _commit(ledger, job, task, claims, work, settings)
     log.info("batch done: %d of %d blocks accepted", made.accepted, len(claims))
     if not made.accepted:
@@ -140,14 +151,14 @@ def _commit(
         "costs": [s * settings.cpu_price_per_hour / 3600 for s in own_seconds],
         "reasons": [_stayed(of_block[name]) for name in names],
     }
-    climbed = [(c, why) for c, name in zip(claims, names, strict=True) if (why := _climbed(of_block[name], work.plan))]
+    climbed = [_climbed(of_block[name], work.plan) for name in names]
     worth = _worth_knowing(work)
     with ledger.pipeline(task.request_id) as tx:
-        if climbed:
-            climbing = {"block_ids": [c.block_id for c, _ in climbed], "tokens": [c.token for c, _ in climbed]}
-            times = {"processing_at": work.started_at, "climbed_at": work.climbed_at}
-            tx.send("judge_first", job_id=job, **climbing, **times)
-            tx.send("climb", job_id=job, **climbing, climbed_at=work.climbed_at, reasons=[why for _, why in climbed])
+        if any(climbed):
+            climbing = {"block_ids": results["block_ids"], "tokens": results["tokens"], "reasons": climbed}
+            climbing |= {"job_id": job, "climbed_at": work.climbed_at}
+            tx.send("judge_first", **climbing, processing_at=work.started_at)
+            tx.send("climb", **climbing)
         accepted = tx.tuples("finish", job_id=job, processing_at=work.started_at, result=work.stored.key, **results)
         if accepted:
             objects.add(tx, job, work.stored)
@@ -162,8 +173,7 @@ def _commit(
         left = tx.send("to_come", job_id=job, batch=task.batch)
         # rows that all workers share come last: they are locked for the shortest time
         note_health(tx, work.health, settings)
-        if work.spent:
-            tx.send("add_spending", job_id=job, **_spending(work, settings))
+        add_spending(tx, job, work.spent, settings, work.rows)
         done = sum(characters[name] for name in fresh)
         tx.send("count_throughput", blocks=len(accepted), characters=done)
     ((count,),) = left.fetchall()
@@ -195,21 +205,26 @@ def _stayed(rows: Sequence[Row]) -> str:
     return f"{own} of {len(rows)} segments scored low and did not climb: the budget is spent" if own else ""
 
 
-def _spending(work: _Work, settings: Settings) -> dict[str, list[object]]:
-    """What each route took, as columns."""
-    climbed = Counter(row.model for row in work.rows if row.climbed_from)
-    stayed = Counter(row.model for row in work.rows if row.stayed)
-    names = [spent.models for spent in work.spent]
-    return {
-        "tiers": [spent.tier for spent in work.spent],
-        "models": list(names),
-        "texts": [spent.texts for spent in work.spent],
-        "characters": [spent.characters for spent in work.spent],
-        "climbed": [climbed[name] for name in names],
-        "stayed": [stayed[name] for name in names],
-        "seconds": [spent.seconds for spent in work.spent],
-        "costs": [spent.seconds * settings.cpu_price_per_hour / 3600 for spent in work.spent],
-    }
+def add_spending(
+    tx: Transaction, job: UUID, spent: Sequence[Spent], settings: Settings, rows: Sequence[Row] = ()
+) -> None:
+    """Put what each route took, rejected attempts included, on the account of a job."""
+    if not spent:
+        return
+    climbed = Counter(row.model for row in rows if row.climbed_from)
+    stayed = Counter(row.model for row in rows if row.stayed)
+    tx.send(
+        "add_spending",
+        job_id=job,
+        tiers=[each.tier for each in spent],
+        models=[each.models for each in spent],
+        texts=[each.texts for each in spent],
+        characters=[each.characters for each in spent],
+        climbed=[climbed[each.models] for each in spent],
+        stayed=[stayed[each.models] for each in spent],
+        seconds=[each.seconds for each in spent],
+        costs=[each.seconds * settings.cpu_price_per_hour / 3600 for each in spent],
+    )
 
 
 def _worth_knowing(work: _Work) -> dict[bytes, int]:

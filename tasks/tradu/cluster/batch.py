@@ -13,9 +13,9 @@ from uuid import UUID
 import psycopg
 
 from tradu import telemetry
-from tradu.cluster.attempt import Attempt, attempt, circuit_limits, note_health, noted_health, open_routes
+from tradu.cluster.attempt import Attempt, add_spending, attempt, circuit_limits, note_health, noted_health, open_routes
 from tradu.cluster.heartbeat import Heartbeat, Held
-from tradu.cluster.segments import plan_of
+from tradu.cluster.segments import engines, plan_of
 from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, TraduError
 from tradu.inference.model import Route
 from tradu.ledger import circuits, rewind
@@ -242,6 +242,7 @@ def _hand_back(
     tokens = [c.token for c in claims]
     with ledger.transaction(task.request_id) as tx:
         trials = note_health(tx, noted_health(), settings)
+        add_spending(tx, job, engines().spent(), settings)
     with ledger.transaction(task.request_id) as tx:
         if kind is ErrorClass.DATA:
             tx.run("quarantine_held", **held, tokens=tokens, reason=reason, error_class=kind)

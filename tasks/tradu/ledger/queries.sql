@@ -223,15 +223,17 @@ WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND 
 SELECT s.token FROM jobs j JOIN stage_leases s USING (job_id)
 WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND s.token = %(token)s;
 
--- judge_first: blocks of an attempt were judged once before they went on with a higher tier.
+-- judge_first: some blocks of an attempt were judged once before they went on with a higher tier. All of its blocks are
+-- locked here, in the order in which `finish` takes them: two attempts at the same blocks don't wait for each other.
 UPDATE blocks SET state = 'VALIDATING', processing_at = %(processing_at)s, validating_at = %(climbed_at)s, updated_at = now()
 FROM (
-    SELECT k.job_id, k.block_id
-    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[]) AS u (id, held) ORDER BY id) AS r,
+    SELECT k.job_id, k.block_id, r.reason
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(reasons)s::text[]) AS u (id, held, reason) ORDER BY id) AS r,
     LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
     WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
+    OFFSET 0
 ) AS r
-WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id;
+WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id AND r.reason <> '';
 
 -- climb: blocks that were judged go on with a higher tier; `finish` follows in the same transaction.
 UPDATE blocks SET state = 'PROCESSING', processing_at = %(climbed_at)s, reason = r.reason, updated_at = now()

@@ -207,6 +207,7 @@ def test_only_what_scores_low_climbs(bench: Bench) -> None:
 def test_without_a_threshold_nothing_climbs(bench: Bench) -> None:
     made = translate(["a"], two_rungs(bench), scored(a1=0.1), bench.pool)
     assert (made[0].text, bench.engines["high"].calls) == ("a1", [])
+    assert bench.loads == ["low"], "a tier that nothing needs is not even loaded"
 
 
 def test_nothing_climbs_to_a_lower_tier(bench: Bench) -> None:
