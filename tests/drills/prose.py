@@ -41,17 +41,20 @@ REASONS = (
     "since there was not enough money for a new one",
     "when the contract with the builders ended",
 )
+TIMES = ("", " in the spring", " two years ago", " after the election", " before the holidays")
 PARAGRAPH = 4
 """Sentences in one."""
 
 
 def sentences(count: int, salt: str) -> list[str]:
     """That many sentences, no two the same; another salt gives another selection in another order."""
-    every = list(product(OWNERS, THINGS, EVENTS, REASONS))
+    every = list(product(OWNERS, THINGS, EVENTS, TIMES, REASONS))
     Random(salt).shuffle(every)
     if count > len(every):
         raise ValueError(f"there are only {len(every)} sentences")
-    return [f"The {thing} of the {owner} {event} {reason}." for owner, thing, event, reason in every[:count]]
+    return [
+        f"The {thing} of the {owner} {event}{time} {reason}." for owner, thing, event, time, reason in every[:count]
+    ]
 
 
 def documents(files: int, each: int, salt: str) -> dict[str, str]:
@@ -65,7 +68,7 @@ def documents(files: int, each: int, salt: str) -> dict[str, str]:
     return found
 
 
-LONG = documents(files=6, each=2_000, salt="long")
+LONG = documents(files=6, each=6_000, salt="long")
 """What is drilled in `infer`: it lasts longest."""
 MANY = documents(files=90, each=4, salt="many")
 """What is drilled in the other stages: many files, so that each of them lasts long enough to be caught in the act."""

@@ -35,6 +35,14 @@ def test_a_home_that_was_deleted_and_made_anew_gets_a_new_database(tmp_path: Pat
         assert (server.data / "PG_VERSION").stat().st_ino != first
         (aside,) = server.root.glob("data-of-a-deleted-home-*")
         assert (aside / "PG_VERSION").stat().st_ino == first, "nothing is lost"
+        (server.root / "home.sha256").unlink()  # as a version left it that wrote none
+        second = (server.data / "PG_VERSION").stat().st_ino
+        postgres.prepare(server)
+        assert (server.data / "PG_VERSION").stat().st_ino == second, "the same home keeps its own"
+        (server.root / "home.sha256").unlink()
+        shutil.rmtree(home / "secrets")
+        postgres.prepare(server)
+        assert (server.data / "PG_VERSION").stat().st_ino not in (first, second)
     finally:
         if server.owner:
             account.remove(server.root)

@@ -21,7 +21,7 @@ from tradu.errors import SystemicError
 from tradu.stack import account
 from tradu.stack.host import GIB, MIB
 from tradu.stack.ports import LOOPBACK
-from tradu.stack.private import secret, write_private
+from tradu.stack.private import has_secret, secret, write_private
 
 log = logging.getLogger(__name__)
 SUPERUSER = "postgres"
@@ -113,11 +113,13 @@ def prepare(server: PostgresServer) -> None:
 def _set_aside_of_another_home(server: PostgresServer) -> None:
     """Rename data whose home was deleted: as root it lies outside of that, and nobody has its passwords any more.
 
-    Which home it belongs to is told by a digest of the superuser's password.
+    Which home it belongs to is told by a digest of the superuser's password. Data without one is of a version that
+    wrote none: it's ours when we have a password already.
     """
+    known = has_secret(server.home, f"postgres-{SUPERUSER}")
     mine = hashlib.sha256(secret(server.home, f"postgres-{SUPERUSER}").encode()).hexdigest()
     note = server.root / "home.sha256"
-    if not note.is_file() or note.read_text() == mine:
+    if note.read_text() == mine if note.is_file() else known:
         write_private(note, mine)
         return
     if server.data.exists():

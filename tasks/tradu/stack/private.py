@@ -19,10 +19,15 @@ def write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def has_secret(home: Path, name: str) -> bool:
+    """Whether the secret of this name was made already."""
+    return (home / "secrets" / name).is_file()
+
+
 def secret(home: Path, name: str, make: Callable[[], str] = lambda: secrets.token_urlsafe(24)) -> str:
     """The secret of this name under `<home>/secrets`, made on first use; two makers agree on one."""
     path = home / "secrets" / name
-    if not path.is_file():
+    if not has_secret(home, name):
         draft = path.with_name(f"{name}.{os.getpid()}.draft")
         write_private(draft, make())
         try:
