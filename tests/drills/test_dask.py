@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Collection
 from itertools import cycle
 
 import pytest
@@ -22,23 +23,28 @@ COMMIT_SECONDS = 0.5
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 
-def _stop_with_blocks(drill: Drill, pid: int) -> list[str]:
-    """Freeze a worker at a moment at which it holds blocks; which.
+def _stop_with_blocks(drill: Drill, pid: int, but: Collection[str] = (), seconds: float = 60) -> list[str]:
+    """Freeze a worker at a moment at which it holds blocks, none of them among `but`; which.
 
-    A commit that it has sent is carried out by the database without it: what is held is asked again after a while.
+    It's frozen only when there is something to be seen: who is frozen at every look gets nothing done. A commit that it
+    has sent is carried out by the database without it: what is held is asked again after a while.
     """
 
-    def look() -> list[str]:
-        os.kill(pid, signal.SIGSTOP)
-        held = drill.held_by(f"worker%:{pid}")
-        if held:
-            time.sleep(COMMIT_SECONDS)
-            held = drill.held_by(f"worker%:{pid}")
-        if not held:
-            os.kill(pid, signal.SIGCONT)
-        return held
+    def held() -> list[str]:
+        blocks = drill.held_by(f"worker%:{pid}")
+        return [] if set(blocks) & set(but) else blocks
 
-    return soon("the worker to hold blocks", look, 60)
+    def look() -> list[str]:
+        if not held():
+            return []
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(COMMIT_SECONDS)
+        still = held()
+        if not still:
+            os.kill(pid, signal.SIGCONT)
+        return still
+
+    return soon("the worker to hold blocks", look, seconds)
 
 
 def _taken_over(drill: Drill, blocks: list[str], pid: int) -> bool:
@@ -73,27 +79,15 @@ def test_a_worker_is_killed(drilled: Stack, long_run: Undisturbed, begin: Begin)
 def test_workers_are_killed_again_and_again(drilled: Stack, long_run: Undisturbed, begin: Begin) -> None:
     drill = begin(drilled, "dask-workers again and again", LONG)
     drill.reach_share()
-    tried: set[str] = set()
+    tried: set[str] = set()  # a block that is lost with its worker three times is quarantined: another drill's matter
     for index, _ in zip(cycle(drill.random.sample(range(2), 2)), range(KILLS), strict=False):
         pid = harm.pid_of(drill.layout, f"dask-worker-{index}")
-        held = soon("the worker to hold new blocks", lambda pid=pid: _with_others(drill, pid, tried), 120)
+        held = _stop_with_blocks(drill, pid, but=tried, seconds=120)
         tried.update(held)
         harm.kill(drill.layout, pid)
         drill.harmed()
     measured = drill.finish(f"SIGKILL to a Dask worker, {KILLS} times", long_run)
     assert measured.blocks_tried_again >= len(tried)
-
-
-def _with_others(drill: Drill, pid: int, tried: set[str]) -> list[str]:
-    """Freeze a worker that holds blocks none of which died with a worker before.
-
-    A block that is lost with its worker three times is poison, and quarantined as such: that is another drill's matter.
-    """
-    held = _stop_with_blocks(drill, pid)
-    if tried.isdisjoint(held):
-        return held
-    os.kill(pid, signal.SIGCONT)
-    return []
 
 
 def test_a_frozen_worker_goes_on_after_its_lease(drilled: Stack, long_run: Undisturbed, begin: Begin) -> None:
