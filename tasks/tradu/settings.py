@@ -48,6 +48,14 @@ class Settings(BaseSettings):
     landing_url: str | None = Field(
         None, description="fsspec URI of the landing prefix that `tradu_nightly` reads. Unset: `<store>/landing`."
     )
+    models: str | None = Field(
+        None, description="fsspec URI of the model store that `tradu models add` fills. Unset: `<home>/models`."
+    )
+    model_cache_mb: int = Field(
+        20_000,
+        ge=1,
+        description="Most that weights fetched from a model store on S3 may take on this machine (`<home>/model-cache`), MB; the longest unused go first.",
+    )
     sources: tuple[str, ...] = Field(
         (),
         description="URI prefixes that jobs may read documents from, besides the store's own `uploads/` and the landing prefix. JSON list.",
@@ -151,6 +159,11 @@ class Settings(BaseSettings):
     def landing(self) -> str:
         """URI of the landing prefix, without a trailing slash."""
         return (self.landing_url or f"{self.store}/landing").rstrip("/")
+
+    @property
+    def model_store(self) -> str:
+        """URI of the model store, without a trailing slash."""
+        return (self.models or (self.home / "models").as_uri()).rstrip("/")
 
     @property
     def ledger_dsn(self) -> str:

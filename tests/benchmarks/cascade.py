@@ -13,8 +13,8 @@ from pathlib import Path
 from sacrebleu.metrics import BLEU, CHRF
 
 from benchmarks import estimates
-from benchmarks.engines import cpu_seconds
 from tradu.cluster.segments import judge_of
+from tradu.inference.measure import cpu_seconds
 from tradu.inference.model import Route
 from tradu.inference.pool import EnginePool
 from tradu.inference.registry import load_registry
@@ -82,12 +82,11 @@ def _line(
     models = [model for route in routes for model in route]
     for model in models:
         pool.get(model).translate(["A first sentence."])
-    programs = [pool.get(model) for model in models]
-    before = sum(map(cpu_seconds, programs)) - (len(programs) - 1) * time.process_time()
+    before = cpu_seconds()
     started = time.perf_counter()
     outcomes = translate(sources, routes, judge_of(task), pool, climb)
     seconds = time.perf_counter() - started
-    spent = sum(map(cpu_seconds, programs)) - (len(programs) - 1) * time.process_time() - before
+    spent = cpu_seconds() - before
     characters = sum(map(len, sources))
     references = [[wanted for _, wanted in human]]
     made = [outcome.text for outcome in outcomes]

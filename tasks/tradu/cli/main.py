@@ -54,9 +54,10 @@ def tradu(
     """
 
 
-_COMMANDS = (translate, estimate, jobs, job, blocks, trace, cancel, resume, decide, verify, incidents, models, demo)
+_COMMANDS = (translate, estimate, jobs, job, blocks, trace, cancel, resume, decide, verify, incidents, demo)
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(models, name="models")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(ledger, name="ledger")
 register(app)

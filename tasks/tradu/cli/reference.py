@@ -31,6 +31,8 @@ def cli() -> str:
     parts = [MADE, "# Commands\n", _help_text(root.help)]
     for name, command in root.commands.items():
         parts += [f"## tradu {name}\n", _help_text(command.help), _parameters(command)]
+        for inner, part in getattr(command, "commands", {}).items():
+            parts += [f"### tradu {name} {inner}\n", _help_text(part.help), _parameters(part)]
     return "\n".join(part for part in parts if part)
 
 

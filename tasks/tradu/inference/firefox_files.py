@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 from fxtranslate import Cache
 
+from tradu.inference import weights
 from tradu.inference.languages import base
 from tradu.inference.marian.translator import Files
 from tradu.inference.model import Model
@@ -19,6 +21,17 @@ def find(model: Model) -> Files | None:
     return next((files for folder in _folders(model) if (files := _files_in(folder)) is not None), None)
 
 
+def reverse(model: Model) -> Model:
+    """The model of the other direction."""
+    return replace(model, source=model.target, target=model.source)
+
+
+def find_reverse(model: Model) -> Files | None:
+    """The files of the other direction. A folder that is named then has one for each: enpt, pten."""
+    found = find(reverse(model))
+    return found if found != find(model) else None
+
+
 def every(files: Files) -> Iterable[Path]:
     """Every file, for the version."""
     distinct = {files.model, files.source_vocabulary, files.target_vocabulary, files.shortlist}
@@ -27,6 +40,8 @@ def every(files: Files) -> Iterable[Path]:
 
 def how_to_add(model: Model) -> str:
     """The command, or the step, that adds the model."""
+    if model.weights:
+        return weights.look(model).how_to_add
     if directory := model.options.get("directory"):
         return f"put Mozilla's files (model.*.bin, vocab.*.spm, lex.*.bin) into {directory}"
     if package := model.options.get("package"):
@@ -35,12 +50,15 @@ def how_to_add(model: Model) -> str:
 
 
 def _folders(model: Model) -> Iterable[Path]:
-    """Where the files may be: the folder named, the package that carries them, fxtranslate's own downloads."""
-    if directory := model.options.get("directory"):
-        yield Path(directory).expanduser()
+    """Where the files may be: the weights, the folder named, the package with them, fxtranslate's own downloads."""
+    pair = f"{base(model.source)}{base(model.target)}"
+    directory = model.options.get("directory")
+    if model.weights or directory:
+        folder = weights.fetch(model) if model.weights else Path(directory or "").expanduser()
+        yield from (folder / pair, folder)
         return
     if package := model.options.get("package"):
-        yield from _packaged(package, f"{base(model.source)}{base(model.target)}")
+        yield from _packaged(package, pair)
     yield Path(str(Cache().root)) / f"{base(model.source)}-{base(model.target)}"
 
 

@@ -23,6 +23,21 @@ class Model:
     """Measured on one core; estimates and costs are computed from it."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What the engine needs to find the model: mode name, folder, package."""
+    weights: str = ""
+    """Where the files lie: a folder, an `s3://` prefix, or a name in the model store; empty: where `options` say."""
+    checksum: str = ""
+    """SHA-256 over the list of the files, in hex (`tradu.inference.manifest`); empty: nobody has said."""
+    gpu_memory_mb: int | None = None
+    """What it takes of a GPU's memory; None: it does not run on one."""
+    gpu_seconds_per_million_chars: float | None = None
+    """Measured on one GPU; None: not measured."""
+    max_batch_tokens: int | None = None
+    """The most tokens, padding included, that the engine may take at once; None: as the engine thinks best."""
+
+    @property
+    def device(self) -> str:
+        """What it runs on: `cpu`, or `cuda`."""
+        return "cuda" if self.options.get("device", "").startswith("cuda") else "cpu"
 
     @property
     def identity(self) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tradu.errors import RequestError
-from tradu.inference import engines, languages
+from tradu.inference import engines, languages, weights
 from tradu.inference.cascade import Plan, plan
 from tradu.inference.model import Model, Route, Status
 from tradu.inference.routes import find_routes
@@ -34,6 +34,16 @@ class _Entry(BaseModel):
     cpu_seconds_per_million_chars: Annotated[float, Field(ge=0)]
     version: str | None = None
     options: dict[str, str] = Field(default_factory=dict)
+    weights: str = ""
+    checksum: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    gpu_memory_mb: Annotated[int, Field(ge=0)] | None = None
+    gpu_seconds_per_million_chars: Annotated[float, Field(ge=0)] | None = None
+    max_batch_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _weights(self) -> _Entry:
+        weights.check(self.weights, self.checksum)
+        return self
 
     @field_validator("source", "target")
     @classmethod
@@ -91,6 +101,10 @@ class Registry:
             RequestError: there is none.
         """
         return _named(self._models, name, "model")
+
+    def find(self, name: str) -> Model | None:
+        """The model of this name, where there is one."""
+        return self._models.get(name)
 
     def status(self, model: Model) -> Status:
         """Whether this machine can use a model of the registry, and the command that adds it where not."""
@@ -163,7 +177,7 @@ def load_registry(settings: Settings | None = None) -> Registry:
         RequestError: a file is missing or an entry is wrong; the message names file, entry and field.
     """
     settings = settings or get_settings()
-    models = [_model(name, entry, where) for name, entry, where in _entries(settings, "models")]
+    models = [model_of(name, entry, where) for name, entry, where in _entries(settings, "models")]
     profiles = [_profile(name, entry, where) for name, entry, where in _entries(settings, "profiles")]
     known = {model.name for model in models}
     for profile in profiles:
@@ -171,6 +185,11 @@ def load_registry(settings: Settings | None = None) -> Registry:
             names = ", ".join(sorted(stray))
             raise RequestError(f"profile {profile.name!r} names unknown models: {names}")
     return Registry(models, profiles)
+
+
+def shipped_names(settings: Settings) -> frozenset[str]:
+    """The names of the models in `include/models.yaml`."""
+    return frozenset(_read(settings.include / "models.yaml", "models"))
 
 
 def profile_names(settings: Settings) -> tuple[str, ...]:
@@ -200,6 +219,8 @@ def _read(file: Path, key: str) -> dict[str, object]:
     except yaml.YAMLError as error:
         raise RequestError(f"{file}: not YAML: {error}") from None
     entries = content.get(key) if isinstance(content, dict) else None
+    if entries is None and content == {key: None}:
+        return {}
     if not isinstance(entries, dict):
         raise RequestError(f"{file}: expected a mapping {key!r} from names to entries")
     return {str(name): entry for name, entry in entries.items()}
@@ -229,7 +250,12 @@ def _checked(kind: type[_E], entry: object, where: str) -> _E:
         raise RequestError(f"{where}: {faults}") from None
 
 
-def _model(name: str, entry: object, where: str) -> Model:
+def model_of(name: str, entry: object, where: str) -> Model:
+    """The model of an entry; `where` begins the message where it is wrong.
+
+    Raises:
+        RequestError: it is wrong.
+    """
     checked = _checked(_Entry, entry, where)
     if checked.engine not in engines.names():
         raise RequestError(f"{where}: engine: there is no {checked.engine!r}, only {', '.join(engines.names())}")

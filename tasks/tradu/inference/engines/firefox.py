@@ -1,4 +1,5 @@
-"""Firefox's neural models (Bergamot), in batches: options `package` or `directory`, `threads`, `backend`, `device`.
+"""Firefox's neural models (Bergamot), in batches: `weights`, or options `package` or `directory`; `threads`, `backend`,
+`device`.
 
 With `candidates` it looks for so many translations, and takes the one that the model of the other direction, which is
 looked for where this one lies, and the other candidates speak for: better at ten times the cost.
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tradu.errors import ModelError
-from tradu.inference import clauses, codes, firefox_files, typography
+from tradu.inference import clauses, codes, firefox_files, typography, weights
 from tradu.inference.engines._firefox_runs import Batches, Runs, Sentences, space_of
 from tradu.inference.engines._vocabulary import alphabet
 from tradu.inference.files import version_of
@@ -173,19 +174,17 @@ def status(model: Model) -> Status:
     One that chooses among candidates needs the other direction too, and a backend that finds several.
     """
     several, mark = _candidates(model) > 1, _mark(model)
-    found = [(each, firefox_files.find(each)) for each in ([model, _reverse(model)] if several else [model])]
-    missing = next((each for each, files in found if files is None), None)
-    if missing is not None:
-        return Status(False, "", firefox_files.how_to_add(missing))
     if several and not mark:
         return Status(False, "", f"`make setup` compiles the {KERNEL}, which alone (or {TORCH}) finds candidates")
-    every = [file for _, files in found if files is not None for file in firefox_files.every(files)]
+    if model.weights:
+        seen = weights.look(model)
+        return Status(seen.there, seen.digest and seen.digest + mark, seen.how_to_add)
+    found = [firefox_files.find(model), *([firefox_files.find_reverse(model)] if several else [])]
+    if None in found:
+        missing = model if found[0] is None else firefox_files.reverse(model)
+        return Status(False, "", firefox_files.how_to_add(missing))
+    every = [file for files in found if files is not None for file in firefox_files.every(files)]
     return Status(True, version_of(every) + mark, firefox_files.how_to_add(model))
-
-
-def _reverse(model: Model) -> Model:
-    """The model of the other direction."""
-    return replace(model, source=model.target, target=model.source)
 
 
 def _candidates(model: Model) -> int:
@@ -221,7 +220,7 @@ def _runs(model: Model, files: Files) -> Runs:
     if not threads.isdecimal() or int(threads) < 1:
         raise ModelError(f"{model.name}: threads must be a number from 1 on, not {threads!r}")
     candidates = _candidates(model)
-    reverse = firefox_files.find(_reverse(model)) if candidates > 1 else None
+    reverse = firefox_files.find_reverse(model) if candidates > 1 else None
     if candidates > 1 and (reverse is None or backend == REFERENCE):
         raise ModelError(f"{model.name} is not installed: {status(model).how_to_add}")
     if backend == REFERENCE:
