@@ -8,9 +8,10 @@ import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from psycopg.sql import SQL, Identifier
 from sqlalchemy import create_engine, text
 
-from tradu.ledger import states
+from tradu.ledger import dump, states
 from tradu.settings import get_settings
 
 
@@ -54,7 +55,8 @@ def migrate(dsn: str) -> None:
 _GRANTS = """
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'tradu_archive') THEN
-        GRANT SELECT, DELETE ON history, incidents TO tradu_archive;
+        GRANT SELECT, INSERT, DELETE ON {tables} TO tradu_archive;
+        GRANT SELECT, USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA public TO tradu_archive;
     END IF;
 END $$
 """
@@ -65,7 +67,7 @@ def _write_transitions(connection: psycopg.Connection) -> None:
     connection.execute("DELETE FROM transitions")
     with connection.cursor() as cursor:
         cursor.executemany("INSERT INTO transitions VALUES (%s, %s, %s)", states.rows())
-    connection.execute(_GRANTS)
+    connection.execute(SQL(_GRANTS).format(tables=SQL(", ").join(map(Identifier, dump.TABLES))))
     connection.execute("SELECT ensure_partitions(m) FROM unnest(%s::timestamptz[]) AS m", [_this_month_and_next()])
 
 
