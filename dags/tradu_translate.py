@@ -12,14 +12,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, dag, get_current_context, task
+from airflow.sdk import Param, dag, task
 
 from tradu.inference.registry import profile_names
 from tradu.settings import get_settings
 from tradu_airflow.links import DataDocsLink
-from tradu_airflow.operators import AskOperator, ShardOperator
+from tradu_airflow.operators import AdmitOperator, AskOperator, ShardOperator
 from tradu_airflow.stages import end_failed_job, for_good, pass_gate, stage_of
 
+MOST_RUNS = 256
+"""At once: jobs that wait for their turn among them. Which of them work is said by include/admission.yaml."""
 LANGUAGE = "^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})?$"
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}
@@ -67,6 +69,14 @@ PARAMS = {
         description="In the currency of TRADU_CPU_PRICE_PER_HOUR. When it is spent, nothing climbs to a higher tier "
         "any more. A job whose lowest tier alone would cost more is refused. Empty: no limit.",
     ),
+    "priority": Param(
+        5,
+        type="integer",
+        minimum=0,
+        maximum=10,
+        title="Priority",
+        description="Where jobs of a tenant have to wait, the one of the highest is let in first.",
+    ),
     "tenant": Param("default", type="string", pattern=NAME, title="Tenant", description="Whose job it is."),
     "region": Param("default", type="string", pattern=NAME, title="Region", description="Where it belongs."),
     "idempotency_key": Param(
@@ -92,7 +102,7 @@ PARAMS = {
     dag_display_name="Tradu: translate",
     schedule=None,
     catchup=False,
-    max_active_runs=8,
+    max_active_runs=MOST_RUNS,
     tags=["tradu"],
     params=PARAMS,
     doc_md=__doc__,
@@ -101,19 +111,6 @@ PARAMS = {
 )
 def tradu_translate() -> None:
     """The line."""
-
-    @task.short_circuit(ignore_downstream_trigger_rules=True)
-    def admit() -> str | None:
-        """The job's id; nothing, and so no further task, where the job is complete already."""
-        from tradu import line
-        from tradu.ledger.jobs import JobRequest
-
-        context = get_current_context()
-        asked, run_id = dict(context["params"]), context["run_id"]
-        asked["idempotency_key"] = asked["idempotency_key"] or run_id
-        with for_good():
-            admission = line.admit(JobRequest(request_id=run_id, **asked), run_id)
-        return str(admission.job_id) if admission.proceed else None
 
     @task
     def ingest(job_id: str) -> int:
@@ -166,7 +163,7 @@ def tradu_translate() -> None:
         with for_good():
             return asdict(line.publish(job_id))
 
-    job = admit()
+    job = AdmitOperator(task_id="admit").output
     shards = gate_blocks(job)
     infer = ShardOperator.partial(task_id="infer", job_id=job, retries=5).expand(shard=shards)
     taken_in, documents, partitioned = ingest(job), gate("documents", job), partition(job)

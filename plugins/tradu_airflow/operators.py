@@ -1,4 +1,4 @@
-"""The operators of the line: one hands a shard to Dask, one has a person decide where a gate has stopped a run."""
+"""The operators of the line: one admits a job, one hands a shard to Dask, one has a person decide at a gate."""
 
 from __future__ import annotations
 
@@ -6,14 +6,46 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from airflow.providers.standard.operators.python import ShortCircuitOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk import BaseOperator, get_current_context
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
-from tradu_airflow.triggers import ShardTrigger
+from tradu_airflow.stages import for_good
+from tradu_airflow.triggers import ShardTrigger, TurnTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+
+class AdmitOperator(ShortCircuitOperator):
+    """Makes or finds the job of a run's Params, and gives its id; skips all that follows where it is complete already.
+
+    A job that has to wait for its turn waits in a trigger. Then the operator asks again, as a retry would: the job's
+    key finds it.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(python_callable=_admit, **kwargs)
+
+    def execute(self, context: Context, event: dict[str, Any] | None = None) -> str | None:
+        """The job's id, when it runs."""
+        return super().execute(context)  # type: ignore[no-any-return]
+
+
+def _admit() -> str | None:
+    from tradu import line
+    from tradu.ledger.jobs import JobRequest
+    from tradu.ledger.states import JobState
+
+    context = get_current_context()
+    asked, run_id = dict(context["params"]), context["run_id"]
+    asked["idempotency_key"] = asked["idempotency_key"] or run_id
+    with for_good():
+        admission = line.admit(JobRequest(request_id=run_id, **asked), run_id)
+    if admission.state == JobState.DEFERRED:
+        raise TaskDeferred(trigger=TurnTrigger(str(admission.job_id)), method_name="execute")
+    return str(admission.job_id) if admission.proceed else None
 
 
 class ShardOperator(BaseOperator):

@@ -1,4 +1,4 @@
-"""The trigger that waits for shards: one query a tick for all shards of a triggerer, and no Dask client."""
+"""The triggers: one waits for shards, one for the turn of a job. Each asks the ledger once a tick for all that wait."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 Outcome = Literal["done", "stalled", "stopped"]
 RETRY_SECONDS = 5.0
 SEEN_SECONDS = 10.0
+TURN_SECONDS = 2.0
 BUSY_SHARE = 10
 """The ledger is asked so rarely that asking takes no more than one part in this many of the time."""
 
@@ -146,3 +147,74 @@ class ShardTrigger(BaseTrigger):
             yield TaskFailedEvent()
         else:
             yield TriggerEvent({"why": "blocks are open, no lease lives and nothing changes"})
+
+
+class TurnPoller:
+    """Takes a turn at admission once a tick, for every job that waits here. Lives in one event loop.
+
+    Triggerers may do so beside one another: the ledger has turns taken one at a time.
+    """
+
+    def __init__(self, poll_seconds: float) -> None:
+        self._poll = poll_seconds
+        self._waiters: dict[UUID, asyncio.Event] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self, job_id: UUID) -> None:
+        """Until the job doesn't wait any more: it was let in, or has ended."""
+        turn = self._waiters.setdefault(job_id, asyncio.Event())
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        try:
+            await turn.wait()
+        finally:
+            self._waiters.pop(job_id, None)
+
+    async def _run(self) -> None:
+        from tradu.errors import TraduError
+
+        while self._waiters:
+            try:
+                for job_id in await asyncio.to_thread(_take_turn, list(self._waiters)):
+                    if waiter := self._waiters.get(job_id):
+                        waiter.set()
+            except (TraduError, OSError) as error:
+                log.warning("no turn could be taken (%s); trying again in %s s", error, RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(self._poll)
+
+
+def _take_turn(job_ids: list[UUID]) -> set[UUID]:
+    import psycopg
+
+    from tradu.admission import load_policy
+    from tradu.errors import SystemicError
+    from tradu.ledger import turns
+    from tradu.ledger.connection import get_ledger
+    from tradu.settings import get_settings
+
+    try:
+        return turns.turn_of(job_ids, get_ledger("trigger"), load_policy(get_settings()))
+    except psycopg.Error as error:
+        raise SystemicError(f"the ledger does not answer: {error}") from error
+
+
+_turn_pollers: dict[asyncio.AbstractEventLoop, TurnPoller] = {}
+
+
+class TurnTrigger(BaseTrigger):
+    """Waits until it is a job's turn, or it has ended without one."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__()
+        self.job_id = job_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Import path and arguments."""
+        return "tradu_airflow.triggers.TurnTrigger", {"job_id": self.job_id}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """One event, when the operator may ask again."""
+        loop = asyncio.get_running_loop()
+        await _turn_pollers.setdefault(loop, TurnPoller(TURN_SECONDS)).wait(UUID(self.job_id))
+        yield TriggerEvent({"job_id": self.job_id})

@@ -71,11 +71,13 @@ def _working_on(job_id: str, stage: str) -> Iterator[_Context]:
 
 
 def admit(request: jobs.JobRequest, run_id: str) -> jobs.Admission:
-    """Check a request, make or find its job, and start it.
+    """Check a request, make or find its job, and start it, or have it wait for its turn.
 
     Raises:
-        RequestError: the request is wrong, or no installed model leads from its source to a target.
+        RequestError: the request is wrong, no installed model leads from its source to a target, or too much of its
+            tenant waits already.
     """
+    from tradu.admission import load_policy
     from tradu.documents.language import base
     from tradu.inference.registry import load_registry
 
@@ -86,7 +88,7 @@ def admit(request: jobs.JobRequest, run_id: str) -> jobs.Admission:
         if request.source != "auto" and base(request.source) != base(target):
             registry.routes(request.source, target, request.profile)
     rewind.check(ledger, Store(settings.store))
-    return jobs.admit(request, run_id, ledger.as_actor(instance_id("admit")))
+    return jobs.admit(request, run_id, ledger.as_actor(instance_id("admit")), load_policy(settings))
 
 
 def ingest(job_id: str) -> int:
@@ -136,6 +138,8 @@ def partition(job_id: str) -> Partitioned:
 
         options = jobs.format_options(c.job)
         done = cut(c.job, options, c.ledger, c.store, c.settings, check=check_source, cost=cost)
+        with c.ledger.transaction(c.job.request_id) as tx:
+            tx.run("measure_job", job_id=c.job.job_id)
         _refuse_if_too_dear(c, registry)
         return done
 

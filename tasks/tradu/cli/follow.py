@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tradu.admission import NORMAL_PRIORITY
 from tradu.cli import report as reports
 from tradu.cli.again import live_run
 from tradu.cli.airflow import AirflowClient
@@ -38,6 +39,7 @@ class Wishes:
     key: str | None = None
     force: bool = False
     max_cost: float | None = None
+    priority: int = NORMAL_PRIORITY
 
     @property
     def options(self) -> dict[str, Any]:
@@ -93,6 +95,7 @@ def _request(documents: Sequence[str], wishes: Wishes, key: str) -> JobRequest:
         region=wishes.region,
         options=wishes.options,
         max_cost=wishes.max_cost,
+        priority=wishes.priority,
     )
 
 

@@ -14,6 +14,7 @@ from tradu.cli.failures import Commands
 from tradu.cli.jobs import blocks, cancel, job, jobs
 from tradu.cli.models import models
 from tradu.cli.quarantine import quarantine
+from tradu.cli.queue import queue
 from tradu.cli.stack import register
 from tradu.cli.trace import trace
 from tradu.cli.translate import translate
@@ -54,7 +55,7 @@ def tradu(
     """
 
 
-_COMMANDS = (translate, estimate, jobs, job, blocks, trace, cancel, resume, decide, verify, incidents, demo)
+_COMMANDS = (translate, estimate, jobs, job, blocks, queue, trace, cancel, resume, decide, verify, incidents, demo)
 for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(models, name="models")

@@ -21,7 +21,7 @@ state or its reason means for you is in [Why did my document stop?](../why-did-m
 """
 
 JOB: dict[JobState, str] = {
-    JobState.DEFERRED: "It waits to be admitted. No stage puts a job into this state yet.",
+    JobState.DEFERRED: "It waits for its turn: enough runs already. `tradu queue` says why, and who is next.",
     JobState.ADMITTED: "It is known and checked, and no run works on it yet.",
     JobState.RUNNING: "A DAG run works on it.",
     JobState.COMPLETED: "Every document is COMPLETED.",

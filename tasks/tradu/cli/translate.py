@@ -29,6 +29,9 @@ def translate(
         float | None,
         typer.Option("--max-cost", metavar="COST", help="What it may cost. When it is spent, nothing climbs any more."),
     ] = None,
+    priority: Annotated[
+        int, typer.Option("--priority", min=0, max=10, help="Where jobs have to wait, the highest is let in first.")
+    ] = 5,
     key: Annotated[
         str | None,
         typer.Option("--key", metavar="KEY", help="Names the request. Unset: made from what is asked for."),
@@ -61,7 +64,7 @@ def translate(
     output, settings = Output(as_json), get_settings()
     asked = options.listed
     wishes = follow.Wishes(
-        asked(to) or (), source, profile, tenant, region, asked(columns), asked(fields), key, force, max_cost
+        asked(to) or (), source, profile, tenant, region, asked(columns), asked(fields), key, force, max_cost, priority
     )  # fmt: skip
     client = connect(settings)
     ledger = open_ledger(settings)

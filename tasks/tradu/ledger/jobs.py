@@ -14,10 +14,11 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from tradu.admission import MOST_PRIORITY, NORMAL_PRIORITY, AdmissionPolicy, Waiting
 from tradu.documents.model import FormatOptions
 from tradu.errors import RequestError
-from tradu.ledger import ids
-from tradu.ledger.connection import Ledger
+from tradu.ledger import ids, turns
+from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.rows import Job
 from tradu.ledger.states import JobState
 
@@ -40,6 +41,8 @@ class JobRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     max_cost: float | None = None
     """What the job may cost, in the currency of TRADU_CPU_PRICE_PER_HOUR; None: whatever it takes."""
+    priority: int = NORMAL_PRIORITY
+    """0 to 10: where jobs of a tenant wait, the highest is let in first."""
 
     def check(self) -> None:
         """Refuse what can be seen to be wrong.
@@ -63,6 +66,8 @@ class JobRequest:
             raise RequestError("idempotency_key: must have 1 to 200 characters")
         if self.max_cost is not None and not 0 <= self.max_cost < math.inf:
             raise RequestError(f"max_cost: {self.max_cost} must be a number from 0 on")
+        if not 0 <= self.priority <= MOST_PRIORITY:
+            raise RequestError(f"priority: {self.priority} must be a number from 0 to {MOST_PRIORITY}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,34 +79,22 @@ class Admission:
     proceed: bool
 
 
-def admit(request: JobRequest, run_id: str, ledger: Ledger) -> Admission:
+def admit(request: JobRequest, run_id: str, ledger: Ledger, policy: AdmissionPolicy | None = None) -> Admission:
     """Make the job of a request, or find the one its key names; start it, or start it again where it is not complete.
 
     A job that is COMPLETED or CANCELED is left alone. One that ended PARTIAL or in ERROR runs again: what is done
-    stays, quarantined blocks get a new budget. One that runs goes on under this DAG run.
+    stays, quarantined blocks get a new budget. One that runs goes on under this DAG run. A new one waits, in the state
+    DEFERRED, where the policy says that there is no room for it.
 
     Raises:
-        RequestError: the request is wrong, or its key names a job of other documents or languages.
+        RequestError: the request is wrong, its key names a job of other documents or languages, or too many jobs of
+            its tenant wait.
     """
     request.check()
-    now = datetime.now(UTC)
     names = {"tenant": request.tenant, "idempotency_key": request.idempotency_key}
     with ledger.transaction(request.request_id) as tx:
-        tx.connection.execute("SELECT ensure_partitions(%s)", (now,))
-        tx.run(
-            "admit_job",
-            **names,
-            job_id=ids.new_job_id(now, secrets.token_bytes(10)),
-            region=request.region,
-            request_id=request.request_id,
-            run_id=run_id,
-            source=request.source,
-            targets=list(request.targets),
-            profile=request.profile,
-            documents=list(request.documents),
-            options=Jsonb(dict(request.options), dumps=json.dumps),
-            max_cost=request.max_cost,
-        )
+        if not tx.rows("job_of_key", Job, **names):
+            _make(tx, request, run_id, policy)
         (job,) = tx.rows("job_of_key", Job, **names)
         asked = (request.source, list(request.targets), request.profile, dict(request.options))
         if (job.source, job.targets, job.profile, job.options) != asked:
@@ -112,6 +105,9 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger) -> Admission:
         tx.run("set_budget", job_id=job.job_id, max_cost=request.max_cost)  # asked for again, it may get more
         if job.state in (JobState.COMPLETED, JobState.CANCELED):
             return Admission(job.job_id, job.state, proceed=False)
+        if job.state == JobState.DEFERRED:
+            tx.run("adopt_job", job_id=job.job_id, run_id=run_id)
+            return Admission(job.job_id, job.state, proceed=False)
         again = job.state in (JobState.PARTIAL, JobState.ERROR)
         moved = tx.run("start_job", job_id=job.job_id, run_id=run_id, request_id=request.request_id)
         if not moved:
@@ -121,6 +117,38 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger) -> Admission:
             tx.run("settle_letters", job_id=job.job_id)
             tx.run("retry_documents", job_id=job.job_id)
     return Admission(job.job_id, JobState.RUNNING, proceed=True)
+
+
+def _make(tx: Transaction, request: JobRequest, run_id: str, policy: AdmissionPolicy | None) -> None:
+    """A new job, ADMITTED or DEFERRED; nothing where somebody else has just made it."""
+    now = datetime.now(UTC)
+    tx.connection.execute("SELECT ensure_partitions(%s)", (now,))
+    job_id, why = ids.new_job_id(now, secrets.token_bytes(10)), None
+    if policy is not None:
+        turn = turns.take(tx, policy, Waiting(job_id, request.tenant, request.region, request.priority, now))
+        why = None if job_id in turn.admitted else turn.why
+    if why is not None and policy is not None:
+        answer = turns.may_wait(tx, request.tenant, policy)
+        if not answer.may_submit:
+            raise RequestError(f"{answer.reason}: ask again in {answer.retry_after_seconds:.0f} s")
+    tx.run(
+        "admit_job",
+        job_id=job_id,
+        tenant=request.tenant,
+        region=request.region,
+        idempotency_key=request.idempotency_key,
+        request_id=request.request_id,
+        run_id=run_id,
+        state=JobState.ADMITTED if why is None else JobState.DEFERRED,
+        source=request.source,
+        targets=list(request.targets),
+        profile=request.profile,
+        documents=list(request.documents),
+        options=Jsonb(dict(request.options), dumps=json.dumps),
+        max_cost=request.max_cost,
+        priority=request.priority,
+        reason=why,
+    )
 
 
 def conf_of(request: JobRequest | Job) -> dict[str, Any]:
@@ -135,6 +163,7 @@ def conf_of(request: JobRequest | Job) -> dict[str, Any]:
         "idempotency_key": request.idempotency_key,
         "options": dict(request.options),
         "max_cost": request.max_cost,
+        "priority": request.priority,
     }
 
 

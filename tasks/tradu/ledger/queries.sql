@@ -2,11 +2,53 @@
 
 -- admit_job: a new job, or nothing where the tenant has used the key before.
 INSERT INTO jobs (job_id, tenant, region, idempotency_key, request_id, run_id, state, source, targets, profile, documents, options,
-                  max_cost)
-VALUES (%(job_id)s, %(tenant)s, %(region)s, %(idempotency_key)s, %(request_id)s, %(run_id)s, 'ADMITTED', %(source)s,
-        %(targets)s, %(profile)s, %(documents)s, %(options)s, %(max_cost)s)
+                  max_cost, priority, reason)
+VALUES (%(job_id)s, %(tenant)s, %(region)s, %(idempotency_key)s, %(request_id)s, %(run_id)s, %(state)s, %(source)s,
+        %(targets)s, %(profile)s, %(documents)s, %(options)s, %(max_cost)s, %(priority)s, %(reason)s)
 ON CONFLICT (tenant, idempotency_key) DO NOTHING
 RETURNING job_id;
+
+-- lock_admission: turns are taken one at a time.
+SELECT is_full FROM admission FOR UPDATE;
+
+-- admission_reason: why jobs wait; empty where none does.
+SELECT reason FROM admission;
+
+-- note_admission: whether the line is full, and why jobs wait.
+UPDATE admission SET is_full = %(is_full)s, reason = %(reason)s, changed_at = now()
+WHERE (is_full, reason) IS DISTINCT FROM (%(is_full)s, %(reason)s);
+
+-- pressure: now, whether the line is full, the usual size of a job (the mean of the last hundred), characters a second.
+SELECT clock_timestamp(), is_full,
+       (SELECT avg(characters) FROM (SELECT characters FROM jobs WHERE characters IS NOT NULL ORDER BY created_at DESC LIMIT 100) AS j),
+       (SELECT sum(characters) / 600.0 FROM throughput WHERE minute >= now() - interval '10 minutes')
+FROM admission;
+
+-- let_in_jobs: what has been let in, with the characters that want a translation; of a large job not more than so many
+-- blocks are counted: it fills the line by itself.
+SELECT j.tenant, j.region, j.characters IS NOT NULL AS measured,
+       coalesce((SELECT sum(k.characters) FROM (
+           SELECT characters FROM blocks b WHERE b.job_id = j.job_id AND b.state IN ('PENDING', 'CLAIMED', 'PROCESSING') LIMIT 100000
+       ) AS k), 0)::bigint AS open_characters
+FROM jobs j WHERE j.state IN ('ADMITTED', 'RUNNING');
+
+-- deferred_jobs: jobs that wait for their turn.
+SELECT job_id, tenant, region, priority, created_at FROM jobs WHERE state = 'DEFERRED';
+
+-- still_deferred: which of these jobs wait.
+SELECT job_id FROM jobs WHERE job_id = ANY(%(job_ids)s) AND state = 'DEFERRED';
+
+-- served: what was let in during the last hour, for whom.
+SELECT tenant, region, characters FROM jobs WHERE started_at > now() - interval '1 hour';
+
+-- let_in: jobs whose turn it is.
+UPDATE jobs SET state = 'ADMITTED', reason = NULL WHERE job_id = ANY(%(job_ids)s) AND state = 'DEFERRED';
+
+-- start_let_in: they run; each has a DAG run that waits for that.
+UPDATE jobs SET state = 'RUNNING', started_at = now() WHERE job_id = ANY(%(job_ids)s) AND state = 'ADMITTED';
+
+-- measure_job: characters of a job, times its languages.
+UPDATE jobs SET characters = (SELECT coalesce(sum(characters), 0) FROM blocks WHERE job_id = %(job_id)s) WHERE job_id = %(job_id)s;
 
 -- set_budget: what a job may cost.
 UPDATE jobs SET max_cost = %(max_cost)s WHERE job_id = %(job_id)s AND max_cost IS DISTINCT FROM %(max_cost)s;
@@ -29,8 +71,8 @@ UPDATE jobs SET state = 'RUNNING', run_id = %(run_id)s, request_id = %(request_i
 WHERE job_id = %(job_id)s AND state IN ('ADMITTED', 'PARTIAL', 'ERROR')
 RETURNING job_id;
 
--- adopt_job: a job that still runs goes on under another DAG run.
-UPDATE jobs SET run_id = %(run_id)s WHERE job_id = %(job_id)s AND state = 'RUNNING';
+-- adopt_job: a job that still runs, or waits for its turn, goes on under another DAG run.
+UPDATE jobs SET run_id = %(run_id)s WHERE job_id = %(job_id)s AND state IN ('DEFERRED', 'RUNNING');
 
 -- end_job: to an end state, with the reason; not an error when it has ended already.
 UPDATE jobs SET state = %(state)s, reason = %(reason)s, finished_at = now()

@@ -33,6 +33,10 @@ class Job:
     """The gate that stopped the job, while nobody has decided what becomes of it."""
     max_cost: float | None = None
     """What the job may cost; None: whatever it takes."""
+    priority: int = 5
+    """0 to 10: where jobs of a tenant wait, the highest is let in first."""
+    characters: int | None = None
+    """Characters of source text times target languages; None: not counted yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,11 @@ _HEAD = re.compile(r"^-- (\w+): .*$", re.MULTILINE)
 
 def _read() -> dict[str, SQL]:
     parts = _HEAD.split(files(__package__).joinpath("queries.sql").read_text())[1:]
-    return {name: SQL(body.strip().rstrip(";")) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    queries = {name: SQL(body.strip().rstrip(";")) for name, body in zip(parts[::2], parts[1::2], strict=True)}
+    if len(queries) < len(parts) // 2:
+        twice = sorted({name for name in parts[::2] if parts[::2].count(name) > 1})
+        raise ValueError(f"queries.sql has two queries of the name {', '.join(twice)}")
+    return queries
 
 
 QUERIES = _read()

@@ -75,6 +75,7 @@ def test_documents_go_up_and_translations_come_back(
         "idempotency_key": "",
         "options": {"columns": None, "fields": None, "encoding": None},
         "max_cost": None,
+        "priority": 5,
     }
     assert (tmp_path / "out" / "pt" / "docs" / "guide.md").read_bytes() == b"Um texto."
     assert "COMPLETED" in result.stdout

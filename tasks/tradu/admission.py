@@ -1,0 +1,219 @@
+"""Which jobs may run and which wait: the policy (include/admission.yaml), and pure functions of what runs and waits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tradu import policies
+from tradu.settings import Settings
+
+NORMAL_PRIORITY = 5
+MOST_PRIORITY = 10
+ANYBODY = "*"
+USUAL_CHARACTERS = 100_000
+"""Of a job that nobody has measured yet, where no other job says what is usual."""
+
+
+class Tenant(BaseModel):
+    """What a tenant may have."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(1, gt=0)
+    characters_per_minute: float | None = Field(None, gt=0)
+
+
+class AdmissionPolicy(BaseModel):
+    """When jobs wait, and for whom how much is done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    high_characters: int = Field(gt=0)
+    low_characters: int = Field(gt=0)
+    most_running: int = Field(ge=1)
+    most_deferred: int = Field(ge=1)
+    ageing_minutes: float = Field(gt=0)
+    tenants: Mapping[str, Tenant]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> AdmissionPolicy:
+        if self.low_characters > self.high_characters:
+            raise ValueError("low_characters must not be more than high_characters")
+        return self
+
+    def tenant(self, name: str) -> Tenant:
+        """What is said of a tenant, or of all that are not named."""
+        return self.tenants.get(name) or self.tenants.get(ANYBODY) or Tenant()
+
+
+def load_policy(settings: Settings) -> AdmissionPolicy:
+    """The policy of the settings.
+
+    Raises:
+        RequestError: a file can't be read or used; the message names it and what is wrong.
+    """
+    return policies.load(AdmissionPolicy, "admission", settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A job that has been let in: how much of it is open, and how much it was."""
+
+    tenant: str
+    region: str
+    open_characters: int
+    measured: bool
+    """Whether it is cut into blocks; before, its size is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that waits."""
+
+    job_id: UUID
+    tenant: str
+    region: str
+    priority: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """What runs and waits at a moment."""
+
+    now: datetime
+    full: bool
+    """Whether the high-water mark was reached, and since then not the low one."""
+    running: Sequence[Running]
+    waiting: Sequence[Waiting]
+    served: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """Characters lately let in for each tenant and region."""
+    usual: float = USUAL_CHARACTERS
+    """Characters of a job, as the last ones had them: what a job counts for until it is measured."""
+    per_second: float = 0.0
+    """Characters that the line finishes, of late."""
+
+    @property
+    def open_characters(self) -> float:
+        """What is open, jobs that nobody has measured yet included."""
+        return sum(r.open_characters if r.measured else self.usual for r in self.running)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Who is let in, and whether it's full now."""
+
+    admitted: tuple[UUID, ...]
+    full: bool
+    why: str
+    """Why the others wait; empty where nobody does."""
+
+
+def is_full(pressure: Pressure, policy: AdmissionPolicy) -> bool:
+    """Whether the line has all it can do: from the high-water mark on, until it's down at the low one."""
+    mark = policy.low_characters if pressure.full else policy.high_characters
+    return pressure.open_characters >= mark
+
+
+def take_turn(pressure: Pressure, policy: AdmissionPolicy) -> Turn:
+    """Let in as many of those that wait as there is room for, the tenant first that had the least for its weight.
+
+    Among a tenant's regions the one that had the least is first; within it the job of the highest priority, then the
+    oldest. Priority grows with waiting, so that nothing starves: a job waits behind later ones of a priority `n` steps
+    higher for at most `n * ageing_minutes`. What a tenant is let in counts by size, as virtual time in fair queueing
+    (Demers, Keshav, Shenker: Analysis and simulation of a fair queueing algorithm, 1989).
+    """
+    full, opened = is_full(pressure, policy), pressure.open_characters
+    room = policy.most_running - len(pressure.running)
+    waiting = in_order(pressure, policy)
+    admitted: list[UUID] = []
+    for job in waiting:
+        if full or room <= 0:
+            break
+        admitted.append(job.job_id)
+        room, opened = room - 1, opened + pressure.usual
+        full = opened >= policy.high_characters
+    return Turn(tuple(admitted), full, _why(full, opened, policy) if len(admitted) < len(waiting) else "")
+
+
+def in_order(pressure: Pressure, policy: AdmissionPolicy) -> list[Waiting]:
+    """Those that wait, in the order in which they would be let in from now on."""
+    queues: dict[tuple[str, str], list[Waiting]] = {}
+    for job in sorted(pressure.waiting, key=lambda j: _rank(j, pressure.now, policy), reverse=True):
+        queues.setdefault((job.tenant, job.region), []).append(job)
+    served, order = defaultdict(float, pressure.served), []
+    while queues:
+        key = min(queues, key=lambda k: _had(k, served, policy))
+        order.append(queues[key].pop())
+        if not queues[key]:
+            del queues[key]
+        served[key] += pressure.usual
+    return order
+
+
+def _rank(job: Waiting, now: datetime, policy: AdmissionPolicy) -> tuple[float, float, int]:
+    """The less, the sooner it's its turn."""
+    aged = (now - job.created_at) / timedelta(minutes=policy.ageing_minutes)
+    return -(job.priority + aged), job.created_at.timestamp(), job.job_id.int
+
+
+def _had(
+    key: tuple[str, str], served: Mapping[tuple[str, str], float], policy: AdmissionPolicy
+) -> tuple[float, float, tuple[str, str]]:
+    tenant, _ = key
+    of_tenant = sum(amount for (name, _), amount in served.items() if name == tenant)
+    return of_tenant / policy.tenant(tenant).weight, served.get(key, 0.0), key
+
+
+def _why(full: bool, opened: float, policy: AdmissionPolicy) -> str:
+    if full:
+        return f"{opened:,.0f} characters are open: jobs wait until no more than {policy.low_characters:,} are"
+    return f"{policy.most_running} jobs run, which is the most that run at once"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether a tenant may ask for a job now."""
+
+    may_submit: bool
+    deferred: bool
+    """Whether the job would have to wait."""
+    retry_after_seconds: float | None
+    """When to come again, where the answer is no."""
+    reason: str
+
+
+def may_submit(tenant: str, pressure: Pressure, policy: AdmissionPolicy) -> Answer:
+    """May this tenant ask for a job now, and if not, when: what a REST application asks before it takes a request."""
+    own = sum(1 for job in pressure.waiting if job.tenant == tenant)
+    if own >= policy.most_deferred:
+        reason = f"{own:,} jobs of tenant {tenant!r} wait, which is the most that may"
+        return Answer(False, False, _seconds_until_one_is_let_in(tenant, pressure, policy), reason)
+    if is_full(pressure, policy) or len(pressure.running) >= policy.most_running or pressure.waiting:
+        why = _why(is_full(pressure, policy), pressure.open_characters, policy)
+        return Answer(True, True, None, f"it will wait: {why}")
+    return Answer(True, False, None, "it will run at once")
+
+
+def _seconds_until_one_is_let_in(tenant: str, pressure: Pressure, policy: AdmissionPolicy) -> float:
+    """When a job of the tenant will be let in, by what the line does of late and its share: 10 s to an hour."""
+    weights = {name: policy.tenant(name).weight for name in {job.tenant for job in pressure.waiting}}
+    share = weights.get(tenant, 1.0) / max(sum(weights.values()), 1e-9)
+    surplus = max(0.0, pressure.open_characters - policy.low_characters) if pressure.full else 0.0
+    wanted = surplus + pressure.usual / share
+    return min(3600.0, max(10.0, wanted / pressure.per_second if pressure.per_second > 0 else 60.0))
+
+
+def served_by(rows: Iterable[tuple[str, str, float | None]], usual: float) -> dict[tuple[str, str], float]:
+    """Characters let in by tenant and region; a job that nobody has measured yet counts as a usual one."""
+    served: dict[tuple[str, str], float] = {}
+    for tenant, region, characters in rows:
+        key = (tenant, region)
+        served[key] = served.get(key, 0.0) + (usual if characters is None else characters)
+    return served

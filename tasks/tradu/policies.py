@@ -1,0 +1,50 @@
+"""Policies in YAML: the shipped file, with what a file of the same name in Tradu's home changes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from tradu.errors import RequestError
+from tradu.settings import Settings
+
+Policy = TypeVar("Policy", bound=BaseModel)
+
+
+def load(kind: type[Policy], name: str, settings: Settings) -> Policy:
+    """The policy of `<name>.yaml`; what the home's own file leaves out stays as it is shipped.
+
+    Raises:
+        RequestError: a file can't be read or used; the message names it and what is wrong.
+    """
+    shipped, own = settings.include / f"{name}.yaml", settings.home / f"{name}.yaml"
+    content = _read(shipped)
+    if own.is_file():
+        content = _merged(content, _read(own))
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RequestError(f"{own if own.is_file() else shipped}: {faults}") from None
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise RequestError(f"{file}: {error}") from None
+    if not isinstance(content, dict):
+        raise RequestError(f"{file}: expected names with values, such as `most_running: 8`")
+    return content
+
+
+def _merged(shipped: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(shipped)
+    for name, value in own.items():
+        before = merged.get(name)
+        merged[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,73 @@
+"""The trigger of jobs that wait: it takes their turns against a real ledger, and outlives a policy that is broken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tradu.admission import load_policy
+from tradu.ledger.connection import Ledger, get_ledger
+from tradu.ledger.jobs import JobRequest, admit, find
+from tradu.ledger.migrate import migrate
+from tradu.settings import get_settings
+from tradu_airflow.triggers import TurnPoller
+
+
+@pytest.fixture
+def ledger(empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    migrate(empty_database)
+    monkeypatch.setenv("TRADU_LEDGER_URL", empty_database)
+    monkeypatch.setenv("TRADU_HOME", str(tmp_path))
+    (tmp_path / "admission.yaml").write_text("most_running: 1\n")
+    yield get_ledger("test")
+    get_ledger("test").close()
+    get_ledger("trigger").close()
+
+
+def ask(ledger: Ledger, key: str) -> UUID:
+    request = JobRequest(["file:///x"], ["pt"], key, request_id=key)
+    return admit(request, key, ledger, load_policy(get_settings())).job_id
+
+
+def end(ledger: Ledger, job: UUID) -> None:
+    with ledger.transaction() as tx:
+        tx.run("end_job", job_id=job, state="COMPLETED", reason=None)
+
+
+def test_each_job_goes_on_when_it_is_its_turn(ledger: Ledger) -> None:
+    jobs = [ask(ledger, str(number)) for number in range(3)]
+
+    async def scenario() -> None:
+        poller = TurnPoller(0.05)
+        waits = [asyncio.create_task(poller.wait(job)) for job in jobs[1:]]
+        await asyncio.sleep(0.3)
+        assert not any(wait.done() for wait in waits)
+        for ended, wait in zip(jobs, waits, strict=False):
+            await asyncio.to_thread(end, ledger, ended)
+            await asyncio.wait_for(wait, 10)
+
+    asyncio.run(scenario())
+    assert [find(job, ledger).state for job in jobs] == ["COMPLETED", "COMPLETED", "RUNNING"]
+
+
+def test_a_policy_that_is_broken_for_a_while_does_not_end_the_waiting(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tradu_airflow.triggers.RETRY_SECONDS", 0.05)
+    first, second = ask(ledger, "1"), ask(ledger, "2")
+
+    async def scenario() -> None:
+        wait = asyncio.create_task(TurnPoller(0.05).wait(second))
+        (tmp_path / "admission.yaml").write_text("most_running: none\n")
+        await asyncio.to_thread(end, ledger, first)
+        await asyncio.sleep(0.3)
+        assert not wait.done()
+        (tmp_path / "admission.yaml").write_text("most_running: 1\n")
+        await asyncio.wait_for(wait, 10)
+
+    asyncio.run(scenario())
+    assert find(second, ledger).state == "RUNNING"
