@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tradu.entries import checked, entries, read
 from tradu.errors import RequestError
 from tradu.inference import engines, languages, weights
 from tradu.inference.cascade import Plan, plan
@@ -177,8 +176,8 @@ def load_registry(settings: Settings | None = None) -> Registry:
         RequestError: a file is missing or an entry is wrong; the message names file, entry and field.
     """
     settings = settings or get_settings()
-    models = [model_of(name, entry, where) for name, entry, where in _entries(settings, "models")]
-    profiles = [_profile(name, entry, where) for name, entry, where in _entries(settings, "profiles")]
+    models = [model_of(name, entry, where) for name, entry, where in entries(settings, "models", "models")]
+    profiles = [_profile(name, entry, where) for name, entry, where in entries(settings, "profiles", "profiles")]
     known = {model.name for model in models}
     for profile in profiles:
         if stray := set(profile.models) - known:
@@ -189,7 +188,7 @@ def load_registry(settings: Settings | None = None) -> Registry:
 
 def shipped_names(settings: Settings) -> frozenset[str]:
     """The names of the models in `include/models.yaml`."""
-    return frozenset(_read(settings.include / "models.yaml", "models"))
+    return frozenset(read(settings.include / "models.yaml", "models"))
 
 
 def profile_names(settings: Settings) -> tuple[str, ...]:
@@ -198,56 +197,7 @@ def profile_names(settings: Settings) -> tuple[str, ...]:
     Raises:
         RequestError: a file is missing or is no mapping.
     """
-    return tuple(name for name, _, _ in _entries(settings, "profiles"))
-
-
-def _entries(settings: Settings, key: str) -> list[tuple[str, object, str]]:
-    """Name, entry and the files it may come from."""
-    shipped, own = settings.include / f"{key}.yaml", settings.home / f"{key}.yaml"
-    entries = _read(shipped, key)
-    if own.is_file():
-        entries = _merged(entries, _read(own, key))
-    where = f"{shipped}{f' or {own}' if own.is_file() else ''}"
-    return [(name, entry, f"{where}: {key.removesuffix('s')} {name!r}") for name, entry in entries.items()]
-
-
-def _read(file: Path, key: str) -> dict[str, object]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"{file}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise RequestError(f"{file}: not YAML: {error}") from None
-    entries = content.get(key) if isinstance(content, dict) else None
-    if entries is None and content == {key: None}:
-        return {}
-    if not isinstance(entries, dict):
-        raise RequestError(f"{file}: expected a mapping {key!r} from names to entries")
-    return {str(name): entry for name, entry in entries.items()}
-
-
-def _merged(shipped: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
-    merged = dict(shipped)
-    for name, entry in own.items():
-        before = merged.get(name)
-        if entry is None:
-            merged.pop(name, None)
-        elif isinstance(before, dict) and isinstance(entry, dict):
-            merged[name] = before | entry
-        else:
-            merged[name] = entry
-    return merged
-
-
-_E = TypeVar("_E", bound=BaseModel)
-
-
-def _checked(kind: type[_E], entry: object, where: str) -> _E:
-    try:
-        return kind.model_validate(entry)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(str(p) for p in e['loc']) or 'entry'}: {e['msg']}" for e in error.errors())
-        raise RequestError(f"{where}: {faults}") from None
+    return tuple(name for name, _, _ in entries(settings, "profiles", "profiles"))
 
 
 def model_of(name: str, entry: object, where: str) -> Model:
@@ -256,16 +206,15 @@ def model_of(name: str, entry: object, where: str) -> Model:
     Raises:
         RequestError: it is wrong.
     """
-    checked = _checked(_Entry, entry, where)
-    if checked.engine not in engines.names():
-        raise RequestError(f"{where}: engine: there is no {checked.engine!r}, only {', '.join(engines.names())}")
-    fields = checked.model_dump()
+    made = checked(_Entry, entry, where)
+    if made.engine not in engines.names():
+        raise RequestError(f"{where}: engine: there is no {made.engine!r}, only {', '.join(engines.names())}")
+    fields = made.model_dump()
     return Model(name=name, version=fields.pop("version") or "", **fields)
 
 
 def _profile(name: str, entry: object, where: str) -> Profile:
-    checked = _checked(_ProfileEntry, entry, where)
-    return Profile(name=name, **checked.model_dump())
+    return Profile(name=name, **checked(_ProfileEntry, entry, where).model_dump())
 
 
 def _with_version(model: Model, status: Status) -> Model:
