@@ -35,7 +35,9 @@ def tradu_nightly() -> None:
         from tradu.ledger.connection import get_ledger
 
         with for_good():
-            return [request.conf() for request in nightly.pick(get_settings(), get_ledger("task"))]
+            requests = nightly.pick(get_settings(), get_ledger("task"))
+            nightly.load_ahead(requests, get_settings(), get_ledger("task"))
+            return [request.conf() for request in requests]
 
     @task(trigger_rule="all_done")
     def report(confs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -122,13 +122,15 @@ def gate_documents(job_id: str) -> GateResult:
 
 
 def partition(job_id: str) -> Partitioned:
-    """Cut documents to segments, blocks and batches, and plan the shards."""
+    """Cut documents to segments, blocks and batches, and plan the shards; meanwhile the workers load the models."""
+    from tradu.cluster.warm import warm
     from tradu.inference.registry import load_registry
     from tradu.partitioning.partition import partition as cut
     from tradu.quality.checks import check_source
 
     with _working_on(job_id, "partition") as c:
         registry, profile = load_registry(c.settings), c.job.profile
+        warm(c.ledger, c.settings, registry)  # the workers have until the first shard comes
 
         def cost(source: str, target: str) -> float:
             try:

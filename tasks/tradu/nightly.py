@@ -86,6 +86,14 @@ def pick(settings: Settings, ledger: Ledger) -> list[NightlyRequest]:
     return requests
 
 
+def load_ahead(requests: list[NightlyRequest], settings: Settings, ledger: Ledger) -> None:
+    """Have the workers load the models of tonight's requests, where it is known which language they are in."""
+    from tradu.cluster.warm import Waiting, warm
+
+    asked = [r.configuration for r in requests if r.configuration.source != "auto"]
+    warm(ledger, settings, further=[Waiting(c.source, target, c.profile, 1) for c in asked for target in c.targets])
+
+
 def _sources(settings: Settings) -> Iterator[tuple[LandingConfiguration, Source]]:
     fs, root = split_uri(settings.landing)
     if not fs.exists(root) or not any(True for _ in fs.find(root)):

@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Most that weights fetched from a model store on S3 may take on this machine (`<home>/model-cache`), MB; the longest unused go first.",
     )
+    model_memory_mb: float | None = Field(
+        None,
+        gt=0,
+        description="Most that loaded models may take in a worker's process, MB, as the registry counts them; the longest unused are unloaded. Unset: 60 % of the worker's memory.",
+    )
     sources: tuple[str, ...] = Field(
         (),
         description="URI prefixes that jobs may read documents from, besides the store's own `uploads/` and the landing prefix. JSON list.",

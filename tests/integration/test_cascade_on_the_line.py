@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from tradu.cli import report
 from tradu.cli.output import Output
 from tradu.cluster import batch, budget, segments
 from tradu.errors import ModelError, RequestError
+from tradu.inference.pool import EnginePool
 from tradu.inference.routes import cost_of
 from tradu.ledger import jobs
 from tradu.ledger.connection import Ledger
@@ -39,14 +39,12 @@ TEXT = [
 
 
 @pytest.fixture
-def strict(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+def strict(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> Line:
     """A line with a profile of the user's own; the worker's code runs in this process."""
     (the_line.folder / "profiles.yaml").write_text(PROFILES)
-    monkeypatch.setattr(segments, "_warm", threading.local())
-    segments.registry.cache_clear()
+    monkeypatch.setattr(segments, "_engines", EnginePool())
     the_line.put({"text.txt": "\n\n".join(TEXT)})
-    yield the_line
-    segments.registry.cache_clear()
+    return the_line
 
 
 def infer(the_line: Line, job: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from tradu.errors import ModelError, SystemicError
 from tradu.inference import pool
 from tradu.inference.cascade import Plan
 from tradu.inference.model import Engine, Model
+from tradu.inference.pool import EnginePool
 from tradu.ledger.circuits import Circuit
 from tradu.ledger.rows import Incident
 
@@ -45,7 +45,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     """Names of models that fail."""
     load: Callable[[Model], Engine] = pool._load
     monkeypatch.setattr(pool, "_load", lambda model: Breakable(model, load(model)))
-    monkeypatch.setattr(segments, "_warm", threading.local())
+    monkeypatch.setattr(segments, "_engines", EnginePool())
     monkeypatch.setenv("TRADU_CIRCUIT_FAILURES", str(FAILURES))
     monkeypatch.setenv("TRADU_CIRCUIT_SECONDS", str(SECONDS))
     monkeypatch.setenv("TRADU_LEASE_SECONDS", "1")

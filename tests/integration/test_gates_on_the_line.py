@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from fixtures.line import Line
 from tradu import layout, line
 from tradu.cluster import batch, segments
 from tradu.errors import GateStopError
+from tradu.inference.pool import EnginePool
 
 GOOD = "O museu da cidade fica aberto todos os dias, menos na segunda-feira."
 PLANTED = {
@@ -58,7 +58,7 @@ class PlantedEngine:
 def bad_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker's code in this process, with the bad model in the place of every other."""
     monkeypatch.setattr("tradu.inference.pool._load", lambda model: PlantedEngine())
-    monkeypatch.setattr(segments, "_warm", threading.local())
+    monkeypatch.setattr(segments, "_engines", EnginePool())
     monkeypatch.setenv("TRADU_MAX_BLOCK_CHARS", "250")
 
 

@@ -12,6 +12,7 @@ from tradu.cli.demo import demo
 from tradu.cli.estimate import estimate
 from tradu.cli.failures import Commands
 from tradu.cli.jobs import blocks, cancel, job, jobs
+from tradu.cli.model_workers import warm, workers
 from tradu.cli.models import models
 from tradu.cli.quarantine import quarantine
 from tradu.cli.queue import queue
@@ -58,6 +59,8 @@ def tradu(
 _COMMANDS = (translate, estimate, jobs, job, blocks, queue, trace, cancel, resume, decide, verify, incidents, demo)
 for _command in _COMMANDS:
     app.command()(_command)
+models.command()(workers)
+models.command()(warm)
 app.add_typer(models, name="models")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(ledger, name="ledger")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from tradu.cluster import KEY, is_alive
+from tradu.cluster import KEY, is_alive, workers
+from tradu.cluster.placement import Host, place
+from tradu.cluster.warm import Waiting, needs_of
 from tradu.errors import SystemicError
+from tradu.inference.registry import load_registry
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Job
 from tradu.settings import Settings
@@ -45,7 +51,7 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
     with ledger.transaction() as tx:
         ((epoch,),) = tx.tuples("epoch", job_id=job_id, shard=shard)
         (request,) = tx.rows("job", Job, job_id=job_id)
-        batches = [b for (b,) in tx.tuples("waiting_batches", job_id=job_id, shard=shard)]
+        batches = tx.tuples("waiting_batches", job_id=job_id, shard=shard)
     if not batches:
         return Submission(epoch, 0, adopted=False)
     try:
@@ -59,13 +65,41 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
             return Submission(epoch, len(batches), adopted=True)
         with ledger.transaction(request.request_id) as tx:
             ((epoch,),) = tx.tuples("next_epoch", job_id=job_id, shard=shard)
-        keys: list[Any] = [(KEY, job, shard, epoch, batch) for batch in batches]
-        futures = client.map(run_batch, [job] * len(batches), batches, key=keys, pure=False, retries=0)
+        hosts = workers.observed(client.scheduler_info())
+        futures = []
+        for languages, group in groupby(sorted(batches, key=itemgetter(1, 2, 0)), key=itemgetter(1, 2)):
+            numbers = [number for number, _, _ in group]
+            where = _where((*languages, request.profile), hosts, ledger, settings)
+            keys: list[Any] = [(KEY, job, shard, epoch, number) for number in numbers]
+            futures += client.map(run_batch, [job] * len(numbers), numbers, key=keys, pure=False, retries=0, **where)
         fire_and_forget(futures)
         _wait_for_arrival(client, job, shard, epoch, futures)
     finally:
         client.close()
     return Submission(epoch, len(batches), adopted=False)
+
+
+def _where(name: tuple[str, str, str], hosts: Sequence[Host], ledger: Ledger, settings: Settings) -> dict[str, Any]:
+    """Where batches of a pair of languages and profile may run: on workers that have its models or may load them.
+
+    Anywhere, where each worker holds every model there is, or none says what it holds.
+    """
+    if all(host.roomy for host in hosts):
+        return {}
+    registry = load_registry(settings)
+    with ledger.transaction() as tx:
+        waiting = tx.rows("work_to_come", Waiting)
+    needs = needs_of([*waiting, *([] if any(w.name == name for w in waiting) else [Waiting(*name, 0)])], registry)
+    need = next((n for n in needs if n.name == name), None)
+    if need is None:  # nothing leads there: the batch says so
+        return {}
+    where: dict[str, Any] = {}
+    if len(own := place(needs, hosts)[name]) < len(hosts):  # else those that come later may take them too
+        where |= {"workers": list(own), "allow_other_workers": True}
+    needed = need.memory_mb()
+    if any(all(host.budget_mb.get(d, 0.0) >= mb for d, mb in needed.items()) for host in hosts):
+        where["resources"] = {workers.RESOURCES[device]: mb for device, mb in needed.items() if mb}
+    return where
 
 
 def _wait_for_arrival(client: Any, job: str, shard: int, epoch: int, futures: list[Any]) -> None:

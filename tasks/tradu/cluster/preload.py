@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 
 from distributed import Scheduler, Worker
 
 from tradu import telemetry
-from tradu.errors import TraduError
 from tradu.ledger.connection import instance_id
 
 
-def dask_setup(server: Worker | Scheduler) -> None:
+async def dask_setup(server: Worker | Scheduler) -> None:
     """Called by Dask when the server starts; a worker also imports what a batch needs, before the first one."""
     name = f"worker-{server.name}" if isinstance(server, Worker) else "dask-scheduler"
     telemetry.log_json(instance_id=name)
@@ -23,8 +21,8 @@ def dask_setup(server: Worker | Scheduler) -> None:
 
     beating = heartbeat.Heartbeat(instance_id(name))
     if isinstance(server, Worker):
-        from tradu.cluster import batch, segments
+        from tradu.cluster import batch
+        from tradu.cluster.workers import Models
 
         batch.heartbeat, batch.kind = beating, name
-        with suppress(TraduError):  # the first batch says what is wrong with it
-            segments.registry()
+        await server.plugin_add(Models())  # it also reads the registry

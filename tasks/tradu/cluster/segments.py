@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,7 @@ from tradu.inference.cascade import Plan
 from tradu.inference.made import Made
 from tradu.inference.model import Route
 from tradu.inference.pool import EnginePool
-from tradu.inference.registry import Registry, load_registry
+from tradu.inference.registry import Registry, load_registry, stamp
 from tradu.inference.routes import TIERS, cost_of, tier_of
 from tradu.inference.translate import Climb, Judge, Outcome, Verdict, translate
 from tradu.ledger.connection import Ledger
@@ -37,7 +36,7 @@ _RULE_BASED = "economy"
 """The tier of the rule-based engines, whose translations are scored by a calibration of their own."""
 _KNOWN = ("source", "translation", "model", "tier", "unknown_words", "log_probability", "lowest_log_probability")
 """What is read of a known translation: with it, it gets the score that it had."""
-_warm = threading.local()
+_engines = EnginePool()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,13 @@ class Row:
         return self.document_id, self.block
 
 
-@lru_cache(maxsize=1)
 def registry() -> Registry:
-    """Models and profiles, read once."""
+    """Models and profiles, read again when a file of theirs has changed."""
+    return _registry(stamp(get_settings()))
+
+
+@lru_cache(maxsize=1)
+def _registry(_stamp: object) -> Registry:
     return load_registry(get_settings())
 
 
@@ -90,11 +93,8 @@ def plan_of(task: Batch) -> Plan:
 
 
 def engines() -> EnginePool:
-    """Engines of this thread, loaded once and kept."""
-    if not hasattr(_warm, "engines"):
-        _warm.engines = EnginePool()
-    pool: EnginePool = _warm.engines
-    return pool
+    """The engines of this process, loaded once and kept."""
+    return _engines
 
 
 def key_of(source: str, task: Batch, plan: Plan) -> bytes:

@@ -61,7 +61,8 @@ Route = tuple[Model, ...]
 
 
 class Engine(Protocol):
-    """A loaded model. Used by one thread at a time; made, used and closed in the same thread."""
+    """A loaded model. Made, used and closed in the same thread; where it has an attribute `shareable` that is true, any
+    threads may use it at the same time."""
 
     def translate(self, texts: Sequence[str]) -> list[str]:
         """Translate each text (coded text: private-use characters are inline codes and come back unchanged).

@@ -186,6 +186,12 @@ def load_registry(settings: Settings | None = None) -> Registry:
     return Registry(models, profiles)
 
 
+def stamp(settings: Settings) -> tuple[object, ...]:
+    """What changes when a file changes that `load_registry` reads."""
+    files = [folder / f"{key}.yaml" for folder in (settings.include, settings.home) for key in ("models", "profiles")]
+    return tuple((str(f), s.st_mtime_ns, s.st_size, s.st_ino) for f in files if f.is_file() and (s := f.stat()))
+
+
 def shipped_names(settings: Settings) -> frozenset[str]:
     """The names of the models in `include/models.yaml`."""
     return frozenset(read(settings.include / "models.yaml", "models"))

@@ -55,5 +55,5 @@ def likelihoods(
         ModelError: the model can't be loaded or failed.
         ResourceError: memory is short.
     """
-    engine = engines.get(model)
-    return engine.score(sources, translations) if isinstance(engine, Scores) else [None] * len(sources)
+    with engines.using(model) as engine:
+        return engine.score(sources, translations) if isinstance(engine, Scores) else [None] * len(sources)

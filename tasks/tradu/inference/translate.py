@@ -257,9 +257,9 @@ def _run(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
         ModelError: it failed, in whatever way; it is closed, and loaded anew for the next call.
         ResourceError: not enough memory.
     """
-    engine = engines.get(model)
     try:
-        results = _results(engine, texts)
+        with engines.using(model) as engine:
+            results = _results(engine, texts)
     except ResourceError:
         raise
     except MemoryError as error:

@@ -139,8 +139,14 @@ INSERT INTO shards (job_id, shard) SELECT %(job_id)s, generate_series(0, %(count
 SELECT DISTINCT b.shard FROM batches b JOIN blocks k USING (job_id, batch)
 WHERE b.job_id = %(job_id)s AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING') ORDER BY 1;
 
--- waiting_batches: batches of a shard with blocks that still want a translation.
-SELECT DISTINCT b.batch FROM batches b JOIN blocks k USING (job_id, batch)
+-- work_to_come: what the jobs that run have to translate, by languages and profile, in bytes of documents.
+SELECT d.source, t.target, j.profile, sum(d.size_bytes)::bigint AS size_bytes
+FROM jobs j JOIN documents d USING (job_id) CROSS JOIN LATERAL unnest(j.targets) AS t (target)
+WHERE j.state = 'RUNNING' AND d.state IN ('REGISTERED', 'PARTITIONED', 'TRANSLATING') AND d.source IS NOT NULL
+GROUP BY d.source, t.target, j.profile;
+
+-- waiting_batches: batches of a shard with blocks that still want a translation, and their languages.
+SELECT DISTINCT b.batch, b.source, b.target FROM batches b JOIN blocks k USING (job_id, batch)
 WHERE b.job_id = %(job_id)s AND b.shard = %(shard)s AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING') ORDER BY 1;
 
 -- next_epoch: a new submission of a shard.

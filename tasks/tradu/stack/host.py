@@ -78,6 +78,21 @@ def gpu_count() -> int:
         pynvml.nvmlShutdown()
 
 
+def gpu_memory_bytes() -> int:
+    """Memory of the smallest GPU that NVML sees; 0 without a driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return 0
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return min((int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles), default=0)
+    finally:
+        pynvml.nvmlShutdown()
+
+
 def this_host() -> Host:
     """Cores and memory within every limit set on this process, and its GPUs."""
     cores = len(os.sched_getaffinity(0))

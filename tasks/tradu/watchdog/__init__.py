@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tradu.cluster.warm import warm
 from tradu.errors import TransientError
 from tradu.ledger import rewind
 from tradu.ledger.connection import get_ledger
@@ -23,6 +24,7 @@ def look() -> dict[str, int]:
     """
     settings, ledger = get_settings(), get_ledger("watchdog")
     found = instances.look(ledger, settings) | blocks.look(ledger, settings) | pipeline.look(ledger)
+    found |= {"workers_warmed": len(warm(ledger, settings))}  # workers that came, or came back, while jobs run
     rewind.check(ledger, Store(settings.store))  # last: the others need no store
     return found
 

@@ -259,7 +259,7 @@ def test_nothing_to_do_and_nothing_to_do_it_with(bench: Bench) -> None:
 def test_the_pool_loads_once_and_tells_what_it_can_not_warm(bench: Bench) -> None:
     a, b = bench.model("a", str.upper), bench.model("b", fail)
     del bench.engines["b"]
-    failures = bench.pool.warm([(a,), (a, b)])
+    failures = bench.pool.warm([a, b])
     assert len(failures) == 1
     assert "b: can't be loaded" in failures[0]
     translate(["x"], [(a,)], good, bench.pool)

@@ -15,6 +15,9 @@ from tradu.inference.marian.translator import LONGEST_TARGET_TOKENS, LONGEST_TOK
 class Runs(Protocol):
     """Translates plain pieces of text."""
 
+    shareable: bool
+    """Whether threads may use it at the same time."""
+
     def run(self, texts: Sequence[str]) -> list[Made]:
         """Translate each piece.
 
@@ -41,6 +44,7 @@ class Batches:
     ) -> None:
         """With `reverse`, the model of the other direction chooses among the hypotheses of the beam."""
         self._translator = Translator(files, threads=threads, device=device)
+        self.shareable = device is None
         self._beam, self._reverse = beam, Batches(reverse, threads, device) if reverse else None
 
     def run(self, texts: Sequence[str]) -> list[Made]:
@@ -76,6 +80,8 @@ class Batches:
 
 class Sentences:
     """Mozilla's engine, fxtranslate. Bound to the thread that made it, as its translator is."""
+
+    shareable = False
 
     def __init__(self, name: str, files: Files) -> None:
         from fxtranslate import Translator as Reference

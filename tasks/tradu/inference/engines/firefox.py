@@ -56,6 +56,7 @@ class FirefoxEngine:
         self._language = language
         self._alphabet = alphabet(source_vocabulary)
         self._runs: Runs | None = runs
+        self.shareable = runs.shareable
         self._masks = (codes.WordMask("KWZ", 7), codes.WordMask("XQJ", 91))
 
     def translate(self, texts: Sequence[str]) -> list[str]:
