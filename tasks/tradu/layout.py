@@ -74,3 +74,23 @@ def manifest_key(job_id: UUID) -> str:
 def report_key(job_id: UUID) -> str:
     """The side report: what was not translated, and why."""
     return f"output/{job_id}/untranslated.jsonl"
+
+
+def hot_prefixes(job_id: UUID) -> list[str]:
+    """Below which a job has objects of its own while the line works with it."""
+    return [f"{prefix}/{job_id}" for prefix in JOB_PREFIXES if prefix != "raw"]
+
+
+def archive_prefix(job_id: UUID) -> str:
+    """Below which the archive of a job lies."""
+    return f"cold/{job_id}"
+
+
+def pack_key(job_id: UUID, number: int) -> str:
+    """Objects and ledger rows of an archived job, packed."""
+    return f"{archive_prefix(job_id)}/pack-{number:05d}.parquet"
+
+
+def archive_key(job_id: UUID) -> str:
+    """The manifest of an archive: written last, so an archive is whole where it exists."""
+    return f"{archive_prefix(job_id)}/manifest.json"

@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     ledger_url: SecretStr | None = Field(
         None, description="PostgreSQL URL of the ledger. Unset: the embedded server that `tradu up` starts."
     )
+    archive_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL URL under which archival and erasure sign in, as the role `tradu_archive`. Unset: that of the embedded server; on a server of your own, `TRADU_LEDGER_URL`, whose role then must be a member of `tradu_archive`.",
+    )
     store_url: str | None = Field(
         None, description="fsspec URI of the store (`file:///srv/tradu`, `s3://bucket/prefix`). Unset: `<home>/store`."
     )
@@ -185,6 +189,20 @@ class Settings(BaseSettings):
                 f"no ledger: set TRADU_LEDGER_URL or start the local stack with `tradu up` ({file} is missing)"
             )
         return file.read_text().strip()
+
+    @property
+    def archive_dsn(self) -> str:
+        """PostgreSQL connection string under which history may be deleted: of the role `tradu_archive`.
+
+        Raises:
+            RuntimeError: no URL is set and no embedded server was set up.
+        """
+        if self.archive_url is not None:
+            return self.archive_url.get_secret_value()
+        file = self.home / "archive.url"
+        if self.ledger_url is None and file.is_file():
+            return file.read_text().strip()
+        return self.ledger_dsn
 
 
 @lru_cache(maxsize=1)

@@ -47,6 +47,18 @@ def read_group(store: Store, key: str, group: int, *, columns: Sequence[str] | N
         return file.read_row_group(group, columns=list(columns) if columns is not None else None)
 
 
+def read_groups(store: Store, key: str) -> Iterator[pa.Table]:
+    """Every row group of a table in order, one at a time in memory.
+
+    Raises:
+        DamagedError: the object is not as it was written.
+        FileNotFoundError: there is none.
+    """
+    with _opened(store, key) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
+
+
 @contextmanager
 def _opened(store: Store, key: str) -> Iterator[pq.ParquetFile]:
     with store.reading(key) as stream:

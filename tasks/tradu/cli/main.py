@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tradu import cli
+from tradu.cli.archive import archive
 from tradu.cli.care import decide, incidents, ledger, resume, verify
 from tradu.cli.demo import demo
 from tradu.cli.estimate import estimate
@@ -64,6 +65,7 @@ models.command()(warm)
 app.add_typer(models, name="models")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(ledger, name="ledger")
+app.add_typer(archive, name="archive")
 register(app)
 
 

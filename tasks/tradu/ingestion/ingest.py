@@ -14,7 +14,7 @@ from typing import BinaryIO
 from tradu.documents import codes, language
 from tradu.documents.model import FormatOptions
 from tradu.documents.registry import detect_format
-from tradu.errors import DataError, RequestError, SystemicError
+from tradu.errors import DataError, RequestError, SystemicError, TransientError
 from tradu.ingestion.sources import Source, expand
 from tradu.layout import INCOMING, raw_key
 from tradu.ledger.connection import Ledger
@@ -52,14 +52,19 @@ def ingest(job: Job, options: FormatOptions, ledger: Ledger, store: Store, setti
 
     Raises:
         RequestError: the request names nothing, too much, or what it may not read.
+        TransientError: a document was cleared away by the archive just then: a retry takes it in.
     """
     sources = expand(job.documents, settings)
     seen = 0
     while chunk := list(islice(sources, COMMIT_EVERY)):
         arrivals = [take_in(source, job.source, options, store, settings) for source in chunk]
         with ledger.transaction(job.request_id) as tx:
+            tx.run("share_raw")
             for arrival in arrivals:
                 _register(tx.run, job, arrival)
+        for arrival in arrivals:  # from here on it is not cleared away
+            if arrival.size_bytes and not store.exists(raw_key(arrival.document_id)):
+                raise TransientError(f"{arrival.path} was archived with another job meanwhile: it is taken in again")
         seen += len(arrivals)
         log.info("took in %d files", seen)
     return seen

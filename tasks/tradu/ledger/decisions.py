@@ -7,6 +7,7 @@ from uuid import UUID
 
 from tradu.errors import RequestError
 from tradu.ledger.connection import Ledger, Transaction
+from tradu.ledger.jobs import must_be_hot
 from tradu.ledger.rows import Job
 from tradu.ledger.states import Decision, JobState
 
@@ -39,7 +40,7 @@ def retry(ledger: Ledger, job: Job, block_ids: Sequence[UUID], by: str, profile:
     The next run under the job's key works on them.
 
     Raises:
-        RequestError: the job has not ended, or was cancelled.
+        RequestError: the job has not ended, was cancelled, or is archived.
     """
     _must_have_ended(job)
     with ledger.transaction(job.request_id) as tx:
@@ -53,7 +54,7 @@ def release(ledger: Ledger, job: Job, block_ids: Sequence[UUID], by: str) -> int
     """Let quarantined blocks stand as they are, and take the job up again to deliver them; how many.
 
     Raises:
-        RequestError: the job has not ended, or was cancelled.
+        RequestError: the job has not ended, was cancelled, or is archived.
     """
     _must_have_ended(job)
     with ledger.transaction(job.request_id) as tx:
@@ -64,6 +65,7 @@ def release(ledger: Ledger, job: Job, block_ids: Sequence[UUID], by: str) -> int
 
 
 def _must_have_ended(job: Job) -> None:
+    must_be_hot(job)
     if job.state not in (JobState.COMPLETED, JobState.PARTIAL, JobState.ERROR):
         raise RequestError(
             f"job {job.job_id} is {job.state}: this can be decided when it has ended, and was not cancelled"
@@ -74,7 +76,7 @@ def redo(ledger: Ledger, job: Job, results: Sequence[str], reason: str) -> int:
     """Translate blocks again whose results are lost, and take the job up again; how many.
 
     Raises:
-        RequestError: the job has not ended, or was cancelled.
+        RequestError: the job has not ended, was cancelled, or is archived.
     """
     _must_have_ended(job)
     with ledger.transaction(job.request_id) as tx:

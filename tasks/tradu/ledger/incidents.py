@@ -24,6 +24,10 @@ class IncidentKind(StrEnum):
     STANDSTILL = "standstill"  # blocks wait and nothing moves
     LEDGER_REWOUND = "ledger_rewound"  # the ledger is older than the store, or another one
     LEDGER_RENEWED = "ledger_renewed"  # a person has accepted it
+    NOT_ARCHIVED = "not_archived"  # a job is old enough and stays hot: something of it is lost or damaged
+    ARCHIVE_DAMAGED = "archive_damaged"  # an archive is not as it was written
+    HELD = "held"  # a job was put under legal hold
+    RELEASED = "released"  # and is no longer
     DELIVERED_BEFORE = "delivered_before"  # output was there, from a time that the ledger has forgotten
 
 

@@ -87,8 +87,8 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger, policy: AdmissionPol
     DEFERRED, where the policy says that there is no room for it.
 
     Raises:
-        RequestError: the request is wrong, its key names a job of other documents or languages, or too many jobs of
-            its tenant wait.
+        RequestError: the request is wrong, its key names a job of other documents or languages or an archived one, or
+            too many jobs of its tenant wait.
     """
     request.check()
     names = {"tenant": request.tenant, "idempotency_key": request.idempotency_key}
@@ -108,6 +108,7 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger, policy: AdmissionPol
         if job.state == JobState.DEFERRED:
             tx.run("adopt_job", job_id=job.job_id, run_id=run_id)
             return Admission(job.job_id, job.state, proceed=False)
+        must_be_hot(job)
         again = job.state in (JobState.PARTIAL, JobState.ERROR)
         moved = tx.run("start_job", job_id=job.job_id, run_id=run_id, request_id=request.request_id)
         if not moved:
@@ -149,6 +150,17 @@ def _make(tx: Transaction, request: JobRequest, run_id: str, policy: AdmissionPo
         priority=request.priority,
         reason=why,
     )
+
+
+def must_be_hot(job: Job) -> None:
+    """Make sure that the line can work with a job.
+
+    Raises:
+        RequestError: it is archived, or was purged.
+    """
+    if job.residence != "hot":
+        remedy = f"`tradu archive restore {job.job_id}` brings it back" if job.residence != "purged" else "it is gone"
+        raise RequestError(f"job {job.job_id} is {job.residence}, not hot: {remedy}")
 
 
 def conf_of(request: JobRequest | Job) -> dict[str, Any]:

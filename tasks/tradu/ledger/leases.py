@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -22,15 +22,18 @@ from tradu.ledger.states import JobState
 log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 3
 LOOK_AGAIN_SECONDS = 0.5
+WORKED_ON = frozenset({JobState.RUNNING})
 
 
 class StageLedger(Ledger):
     """The ledger as the holder of a stage sees it: fenced by the token of its lease."""
 
-    def __init__(self, ledger: Ledger, job_id: UUID, stage: str, token: int) -> None:
+    def __init__(
+        self, ledger: Ledger, job_id: UUID, stage: str, token: int, states: Collection[str] = WORKED_ON
+    ) -> None:
         super().__init__(ledger.dsn, ledger.actor, ledger._pool)
-        self._plain, self._job_id, self._stage = ledger, job_id, stage
-        self._held = {"job_id": job_id, "stage": stage, "token": token}
+        self._plain, self._job_id, self._stage, self._states = ledger, job_id, stage, states
+        self._held = {"job_id": job_id, "stage": stage, "token": token, "states": sorted(states)}
 
     @contextmanager
     def _transaction(self, request_id: str, *, pipelined: bool) -> Iterator[Transaction]:
@@ -38,7 +41,7 @@ class StageLedger(Ledger):
 
         Raises:
             StaleLeaseError: another process has taken the stage over.
-            RequestError: the job was cancelled, or has ended.
+            RequestError: the job is in no state for this stage: it was cancelled, or has ended.
             SystemicError: no connection could be had in 30 s.
         """
         with super()._transaction(request_id, pipelined=pipelined) as tx:
@@ -53,7 +56,7 @@ class StageLedger(Ledger):
 
         Raises:
             StaleLeaseError: another process has taken the stage over.
-            RequestError: the job was cancelled, or has ended.
+            RequestError: the job is in no state for this stage: it was cancelled, or has ended.
         """
         with self._plain.transaction() as tx:  # without a lock: a transaction of our own may hold the row
             mine = bool(tx.tuples("holds_stage", **self._held))
@@ -64,7 +67,7 @@ class StageLedger(Ledger):
         job_id, stage = self._job_id, self._stage
         with self._plain.transaction(request_id) as tx:
             (job,) = tx.rows("job", Job, job_id=job_id)
-        if job.state != JobState.RUNNING:
+        if job.state not in self._states:
             raise RequestError(f"job {job_id} is {job.state}: {job.reason or 'nothing more is done'}")
         said = f"{stage} of job {job_id} was taken over by another process while this one was away"
         with self._plain.transaction(request_id) as tx:
@@ -74,9 +77,16 @@ class StageLedger(Ledger):
 
 @contextmanager
 def stage_lease(
-    ledger: Ledger, job_id: UUID, stage: str, lease_seconds: float, actor: str | None = None
+    ledger: Ledger,
+    job_id: UUID,
+    stage: str,
+    lease_seconds: float,
+    actor: str | None = None,
+    states: Collection[str] = WORKED_ON,
 ) -> Iterator[StageLedger]:
     """Hold a stage of a job while the block runs, by heartbeat; the ledger, fenced by the lease's token.
+
+    `states` are those in which a job lets the stage work: RUNNING for the line, the ended ones for the archive.
 
     A second process waits until the first has let go: it then finds the work done. A first one that is lost lets go
     when its lease runs out.
@@ -100,7 +110,7 @@ def stage_lease(
     keeper = threading.Thread(target=keep, name=f"lease-{stage}", daemon=True)
     keeper.start()
     try:
-        yield StageLedger(ledger, job_id, stage, token)
+        yield StageLedger(ledger, job_id, stage, token, states)
     finally:
         done.set()
         keeper.join()

@@ -56,6 +56,9 @@ _GRANTS = """
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'tradu_archive') THEN
         GRANT SELECT, INSERT, DELETE ON {tables} TO tradu_archive;
+        GRANT UPDATE ON jobs, objects, stage_leases TO tradu_archive;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON archives, archived_documents TO tradu_archive;
+        GRANT SELECT, INSERT ON erasures TO tradu_archive;
         GRANT SELECT, USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA public TO tradu_archive;
     END IF;
 END $$

@@ -68,7 +68,7 @@ SELECT * FROM jobs WHERE job_id::text LIKE %(begins)s OR job_id::text LIKE %(end
 -- start_job: ADMITTED, PARTIAL or ERROR to RUNNING, under the DAG run that now works on it.
 UPDATE jobs SET state = 'RUNNING', run_id = %(run_id)s, request_id = %(request_id)s, reason = NULL, stopped_by = NULL,
        started_at = coalesce(started_at, now()), finished_at = NULL
-WHERE job_id = %(job_id)s AND state IN ('ADMITTED', 'PARTIAL', 'ERROR')
+WHERE job_id = %(job_id)s AND state IN ('ADMITTED', 'PARTIAL', 'ERROR') AND residence = 'hot'
 RETURNING job_id;
 
 -- adopt_job: a job that still runs, or waits for its turn, goes on under another DAG run.
@@ -106,7 +106,8 @@ WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
 
 -- settled_documents: which of these documents a job of the same profile and languages has settled, well or not.
 SELECT DISTINCT d.document_id
-FROM documents d JOIN jobs j USING (job_id)
+FROM (SELECT job_id, document_id, state FROM documents UNION ALL SELECT job_id, document_id, state FROM archived_documents) d
+JOIN jobs j USING (job_id)
 WHERE d.document_id = ANY(%(document_ids)s) AND d.state IN ('COMPLETED', 'PARTIAL', 'ERROR') AND j.tenant = %(tenant)s
   AND j.profile = %(profile)s AND j.source = %(source)s AND j.targets @> %(targets)s::text[];
 
@@ -263,13 +264,13 @@ WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s;
 UPDATE stage_leases SET lease_until = now() WHERE job_id = %(job_id)s AND stage = %(stage)s AND token = %(token)s;
 
 -- hold_stage: the lease, locked until the transaction ends, and its job; nothing where another process has it by now, or
--- the job does not run.
+-- the job is in no state for the stage.
 SELECT s.token FROM jobs j JOIN stage_leases s USING (job_id)
-WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND s.token = %(token)s FOR UPDATE OF j, s;
+WHERE j.job_id = %(job_id)s AND j.state = ANY(%(states)s) AND s.stage = %(stage)s AND s.token = %(token)s FOR UPDATE OF j, s;
 
--- holds_stage: whether the lease of a stage is still this process's, and its job runs.
+-- holds_stage: whether the lease of a stage is still this process's, and its job in a state for it.
 SELECT s.token FROM jobs j JOIN stage_leases s USING (job_id)
-WHERE j.job_id = %(job_id)s AND j.state = 'RUNNING' AND s.stage = %(stage)s AND s.token = %(token)s;
+WHERE j.job_id = %(job_id)s AND j.state = ANY(%(states)s) AND s.stage = %(stage)s AND s.token = %(token)s;
 
 -- judge_first: some blocks of an attempt were judged once before they went on with a higher tier. All of its blocks are
 -- locked here, in the order in which `finish` takes them: two attempts at the same blocks don't wait for each other.
@@ -577,7 +578,7 @@ WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR')
 
 -- reopen_job: a job that has ended is taken up again by the next run under its key.
 UPDATE jobs SET state = 'RUNNING', reason = NULL, stopped_by = NULL, finished_at = NULL
-WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR') RETURNING job_id;
+WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR') AND residence = 'hot' RETURNING job_id;
 
 -- dead_letters: the newest letters of quarantined blocks and documents that nobody has decided on, of one job where given.
 SELECT l.job_id, l.entity, l.entity_id, l.at, l.error_class, l.reason, l.evidence, d.paths[1] AS path, k.target, k.number
@@ -752,3 +753,145 @@ WHERE j.state = 'RUNNING' AND coalesce(j.started_at, j.created_at) < now() - mak
                   AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING'))
   AND NOT EXISTS (SELECT FROM history h WHERE h.job_id = j.job_id AND h.entity_id = j.job_id::text
                   AND h.at > now() - make_interval(secs => %(seconds)s));
+
+-- archive_candidates: a page of the jobs that have ended and are not gone yet, or one job, with what the policy looks at.
+SELECT j.job_id, j.state, j.residence, j.legal_hold, greatest(coalesce(j.finished_at, j.created_at), a.restored_at) AS ended_at,
+       coalesce(a.hot_bytes, 0) AS size_bytes, CASE j.residence WHEN 'hot' THEN true WHEN 'purged' THEN false
+       ELSE a.cleared_at IS NOT NULL END AS cleared
+FROM jobs j LEFT JOIN archives a USING (job_id)
+WHERE CASE WHEN %(job_id)s::uuid IS NULL THEN j.job_id > %(after)s ELSE j.job_id = %(job_id)s END
+  AND j.state IN ('COMPLETED', 'PARTIAL', 'ERROR', 'CANCELED') AND j.idempotency_key <> 'purged ' || j.job_id
+ORDER BY j.job_id LIMIT %(limit)s;
+
+-- archives: the catalogue of archives, the newest first, or that of one job.
+SELECT a.*, j.tenant, j.residence, j.legal_hold FROM archives a JOIN jobs j USING (job_id)
+WHERE %(job_id)s::uuid IS NULL OR a.job_id = %(job_id)s ORDER BY a.made_at DESC, a.job_id LIMIT %(limit)s OFFSET %(offset)s;
+
+-- enter_archive: an archive that was verified; one of a job that was restored is replaced.
+INSERT INTO archives (job_id, format, objects, blocks, hot_bytes, cold_bytes, manifest_sha256, manifest_bytes)
+VALUES (%(job_id)s, %(format)s, %(objects)s, %(blocks)s, %(hot_bytes)s, %(cold_bytes)s, %(manifest_sha256)s, %(manifest_bytes)s)
+ON CONFLICT (job_id) DO UPDATE SET format = excluded.format, objects = excluded.objects, blocks = excluded.blocks,
+    hot_bytes = excluded.hot_bytes, cold_bytes = excluded.cold_bytes, manifest_sha256 = excluded.manifest_sha256,
+    manifest_bytes = excluded.manifest_bytes, made_at = now(), cleared_at = NULL, restored_at = NULL, scrubbed_at = NULL;
+
+-- enter_documents: the documents of a job that is being archived.
+INSERT INTO archived_documents (job_id, document_id, state)
+SELECT job_id, document_id, state FROM documents WHERE job_id = %(job_id)s
+ON CONFLICT (job_id, document_id) DO UPDATE SET state = excluded.state;
+
+-- reside: where the bytes of a job lie.
+UPDATE jobs SET residence = %(residence)s, archived_at = CASE WHEN %(residence)s <> 'hot' THEN coalesce(archived_at, now()) END
+WHERE job_id = %(job_id)s;
+
+-- clear_archive: nothing of an archived job lies in hot any more.
+UPDATE archives SET cleared_at = now() WHERE job_id = %(job_id)s AND cleared_at IS NULL;
+
+-- unclear_archive: rows or objects of an archived job are about to come back to hot.
+UPDATE archives SET cleared_at = NULL WHERE job_id = %(job_id)s;
+
+-- restored_archive: an archived job is back in hot; its archive stays until it is archived anew.
+UPDATE archives SET restored_at = now() WHERE job_id = %(job_id)s;
+
+-- leave_documents: the documents of a job that is not archived any more.
+DELETE FROM archived_documents WHERE job_id = %(job_id)s;
+
+-- has_history: whether a job has rows in hot.
+SELECT FROM history WHERE job_id = %(job_id)s LIMIT 1;
+
+-- lock_raw: nobody registers a document before this transaction ends.
+SELECT pg_advisory_xact_lock(hashtext('tradu.raw'));
+
+-- share_raw: documents are registered, and none is cleared away before this transaction ends.
+SELECT pg_advisory_xact_lock_shared(hashtext('tradu.raw'));
+
+-- hold_job: puts a job under legal hold, or releases it; not one that is being removed for ever.
+UPDATE jobs SET legal_hold = %(legal_hold)s WHERE job_id = %(job_id)s AND residence <> 'purged' RETURNING job_id;
+
+-- select_archived: archived jobs, oldest first: one, those that have a document, those made in a span of time.
+SELECT j.job_id FROM jobs j
+WHERE j.residence IN ('warm', 'cold') AND (%(job_id)s::uuid IS NULL OR j.job_id = %(job_id)s)
+  AND (%(since)s::timestamptz IS NULL OR j.created_at >= %(since)s) AND (%(until)s::timestamptz IS NULL OR j.created_at < %(until)s)
+  AND (%(document_id)s::text IS NULL OR EXISTS (
+      SELECT FROM archived_documents d WHERE d.job_id = j.job_id AND d.document_id = %(document_id)s))
+ORDER BY j.job_id;
+
+-- tiers: jobs and bytes of each tier, and what the jobs of archives take in hot.
+SELECT j.residence, count(*), sum(a.cold_bytes), sum(a.hot_bytes) FROM archives a JOIN jobs j USING (job_id)
+WHERE j.residence IN ('warm', 'cold') GROUP BY 1
+UNION ALL
+SELECT 'hot', (SELECT count(*) FROM jobs WHERE residence = 'hot'), h.bytes, h.bytes FROM (
+    SELECT (SELECT coalesce(sum(size_bytes), 0) FROM objects)
+         + (SELECT coalesce(sum(size_bytes), 0) FROM (SELECT DISTINCT document_id, size_bytes FROM documents) AS d)
+         + (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c
+            WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace) AS bytes
+) AS h;
+
+-- weigh_job: objects and bytes of a job, in hot or in its archive.
+SELECT count(*) + coalesce((SELECT objects FROM archives WHERE job_id = %(job_id)s), 0),
+       coalesce(sum(size_bytes), 0) + coalesce((SELECT cold_bytes FROM archives WHERE job_id = %(job_id)s), 0)
+FROM objects WHERE job_id = %(job_id)s;
+
+-- forget_incidents: incidents of a job that is removed for ever.
+DELETE FROM incidents WHERE job_id = %(job_id)s;
+
+-- forget_archive: the archive of a job that is removed for ever.
+DELETE FROM archives WHERE job_id = %(job_id)s;
+
+-- condemn_job: a job is about to be removed for ever: it can't be held any more, nor restored.
+UPDATE jobs SET residence = 'purged' WHERE job_id = %(job_id)s AND NOT legal_hold RETURNING job_id;
+
+-- bury_job: a job that was removed for ever keeps its number and its state, and no words of its request.
+UPDATE jobs SET documents = '{}', options = '{}', reason = NULL, request_id = '', run_id = NULL,
+       idempotency_key = 'purged ' || job_id WHERE job_id = %(job_id)s;
+
+-- certify_erasure: the certificate of what was removed for ever.
+INSERT INTO erasures (kind, subject_sha256, counts, by) VALUES (%(kind)s, %(subject_sha256)s, %(counts)s, %(by)s);
+
+-- erasures: certificates, the newest first.
+SELECT * FROM erasures ORDER BY erasure_id DESC LIMIT %(limit)s;
+
+-- archives_to_scrub: archives of jobs that lie there, those first that were looked at longest ago.
+SELECT a.job_id, a.manifest_sha256, a.manifest_bytes FROM archives a JOIN jobs j USING (job_id)
+WHERE j.residence IN ('warm', 'cold') ORDER BY a.scrubbed_at NULLS FIRST, a.job_id LIMIT %(limit)s;
+
+-- scrubbed: an archive was looked at.
+UPDATE archives SET scrubbed_at = now() WHERE job_id = %(job_id)s;
+
+-- jobs_to_erase: jobs of a tenant that are not gone, or that have a document, in hot or in their archives.
+SELECT job_id, state, legal_hold FROM jobs
+WHERE idempotency_key <> 'purged ' || job_id AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
+  AND (%(document_id)s::text IS NULL OR job_id IN (
+      SELECT job_id FROM documents WHERE document_id = %(document_id)s
+      UNION SELECT job_id FROM archived_documents WHERE document_id = %(document_id)s))
+ORDER BY job_id;
+
+-- block_ids_of: every block of a document.
+SELECT block_id FROM blocks WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
+
+-- replace_object: an object that was written anew without something that was erased.
+UPDATE objects SET sha256 = %(sha256)s, size_bytes = %(size_bytes)s WHERE job_id = %(job_id)s AND object_key = %(object_key)s;
+
+-- forget_known: segments that are known from an object: its rows have other numbers now.
+DELETE FROM known_segments USING results r
+WHERE known_segments.result_id = r.result_id AND r.job_id = %(job_id)s AND r.object_key = %(object_key)s;
+
+-- erase_history: what happened to a document that is erased, and to its blocks.
+DELETE FROM history WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s);
+
+-- erase_letters: dead letters of a document that is erased, and of its blocks.
+DELETE FROM dead_letters WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s);
+
+-- erase_incidents: incidents of a document that is erased, and of its blocks.
+DELETE FROM incidents WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s);
+
+-- erase_blocks: the blocks of a document that is erased.
+DELETE FROM blocks WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
+
+-- erase_outputs: the translations of a document that is erased.
+DELETE FROM outputs WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
+
+-- erase_document: a document that is erased.
+DELETE FROM documents WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
+
+-- forget_request: a document that is erased is not asked for any more.
+UPDATE jobs SET documents = array_remove(documents, %(origin)s) WHERE job_id = %(job_id)s;

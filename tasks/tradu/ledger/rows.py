@@ -37,6 +37,10 @@ class Job:
     """0 to 10: where jobs of a tenant wait, the highest is let in first."""
     characters: int | None = None
     """Characters of source text times target languages; None: not counted yet."""
+    residence: str = "hot"
+    """Where its bytes lie: hot, warm, cold or purged."""
+    legal_hold: bool = False
+    """It may be neither archived nor removed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,7 @@ def _start_postgres(layout: Layout, supervisor: Supervisor) -> None:
     postgres.provision(server)
     if layout.settings.ledger_url is None:
         write_private(layout.home / "ledger.url", server.dsn("tradu") + "\n")
+        write_private(layout.home / "archive.url", server.dsn("tradu", postgres.ARCHIVE_ROLE) + "\n")
 
 
 def _migrate(layout: Layout, environment: dict[str, str]) -> None:

@@ -26,6 +26,8 @@ from tradu.stack.private import has_secret, secret, write_private
 log = logging.getLogger(__name__)
 SUPERUSER = "postgres"
 ARCHIVE_ROLE = "tradu_archive"
+ARCHIVE_CONNECTIONS = 40
+"""Of the archive role: a task has one for its work, and one for the heartbeat of its lease."""
 # Each database has its own ceiling, so one that is exhausted leaves the other working. Airflow's four
 # components and its tasks' API server pool connections; a few are kept for the superuser.
 DATABASES: Mapping[str, int] = {"airflow": 100, "tradu": 150}
@@ -261,8 +263,10 @@ def _provision_archive_role(connection: psycopg.Connection, password: str) -> No
     """The one role that may delete history. Nobody is a member of it: archival and erasure sign in as it."""
     role = sql.Identifier(ARCHIVE_ROLE)
     if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ARCHIVE_ROLE,)).fetchone() is None:
-        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT 5").format(role, password))
-    connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier("tradu"), role))
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, password))
+    connection.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT {}").format(role, sql.Literal(ARCHIVE_CONNECTIONS)))
+    grant = sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}")
+    connection.execute(grant.format(sql.Identifier("tradu"), role))
 
 
 def _provision_one(connection: psycopg.Connection, name: str, limit: int, password: str) -> None:

@@ -232,6 +232,6 @@ def test_a_stage_has_one_holder_until_its_lease_runs_out(ledger: Ledger) -> None
     time.sleep(0.4)
     ((second,),) = lease(60)
     with ledger.transaction() as tx:
-        assert tx.tuples("hold_stage", job_id=job, stage="assemble", token=first) == []
-        assert tx.tuples("hold_stage", job_id=job, stage="assemble", token=second) == [(second,)]
+        assert tx.tuples("hold_stage", job_id=job, stage="assemble", token=first, states=["RUNNING"]) == []
+        assert tx.tuples("hold_stage", job_id=job, stage="assemble", token=second, states=["RUNNING"]) == [(second,)]
         assert tx.run("extend_stage", job_id=job, stage="assemble", token=first, lease_seconds=60) == 0

@@ -1,0 +1,167 @@
+"""Archives a job: packs what it has, reads the packs back, and only then clears it away from hot.
+
+The steps are in an order in which a process may be killed between any two: until the catalogue names the archive the
+job is hot and a next run writes the archive again; from then on a next run only has to clear away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+from tradu import layout
+from tradu.archival import catalogue, pack, rows, tiers
+from tradu.archival.context import Held, Step, no_step
+from tradu.archival.manifest import Manifest
+from tradu.archival.policy import Policy, Residence
+from tradu.errors import DamagedError, RequestError
+from tradu.ledger import objects
+from tradu.ledger.connection import Transaction
+from tradu.ledger.incidents import IncidentKind, report
+from tradu.ledger.rows import Document
+from tradu.ledger.states import JOB_ENDED
+from tradu.store import Store, StoredObject
+
+log = logging.getLogger(__name__)
+SAY_AGAIN_SECONDS = 86_400
+STEPS = ("write", "verify", "catalogue", "settle", "forget", "clear")
+"""What `archive` does, in this order."""
+
+
+def archive(held: Held, tier: Residence, policy: Policy, by: str, done: Step = no_step) -> Manifest:
+    """Bring a job that has ended from hot to a tier of archives; or finish what a killed run has begun.
+
+    Raises:
+        RequestError: the job is open or under legal hold.
+        DamagedError: something of the job is not as it was written: it stays hot, and an incident says so.
+    """
+    job = held.job
+    if job.residence == Residence.HOT:
+        if job.legal_hold or job.state not in JOB_ENDED:
+            raise RequestError(f"job {job.job_id} {'is under legal hold' if job.legal_hold else f'is {job.state}'}")
+        try:
+            manifest, written = _write(held, by)
+            done("write")
+            verify(held, manifest)
+            done("verify")
+        except (DamagedError, FileNotFoundError) as error:
+            raise _damaged(held, error) from error
+        catalogue.enter(held, tier, manifest, written)
+        done("catalogue")
+    else:
+        manifest = catalogue.manifest_of(held.store, job.job_id)
+        tier = Residence(job.residence)
+    tiers.settle(held.store, manifest, policy.storage_class(tier))
+    done("settle")
+    rows.forget(held, manifest)
+    done("forget")
+    clear(held, manifest)
+    done("clear")
+    log.info("archived %d objects to %s", len(manifest.objects), tier)
+    return manifest
+
+
+def _write(held: Held, by: str) -> tuple[Manifest, StoredObject]:
+    """Packs, and last the manifest; what an earlier attempt or archive has left is of no use."""
+    held.ledger.check()
+    held.store.remove(layout.archive_prefix(held.job.job_id))
+    counts: dict[str, int] = {}
+    packed = pack.write(held.store, held.job.job_id, _sources(held, counts))
+    manifest = Manifest(
+        job_id=str(held.job.job_id),
+        tenant=held.job.tenant,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        made_by=by,
+        files=packed.files,
+        members=packed.members,
+        rows=counts,
+    )
+    return manifest, held.store.put(layout.archive_key(held.job.job_id), manifest.encode())
+
+
+def _sources(held: Held, counts: dict[str, int]) -> Iterator[tuple[str, AbstractContextManager[BinaryIO]]]:
+    yield from rows.streams(held, counts)
+    for stored in _objects(held):
+        yield stored.key, held.store.reading(stored.key)
+
+
+def _objects(held: Held) -> Iterator[StoredObject]:
+    """Every object of the job as the ledger names it; raw documents are shared with other jobs."""
+    with held.ledger.transaction() as tx:
+        documents = tx.rows("documents", Document, job_id=held.job.job_id)
+    for document in sorted(documents, key=lambda d: d.document_id):
+        if document.size_bytes:
+            yield StoredObject(layout.raw_key(document.document_id), document.document_id, document.size_bytes)
+    yield from objects.of_job(held.ledger, held.job.job_id)
+
+
+def verify(held: Held, manifest: Manifest) -> None:
+    """Read an archive back, every byte: members are what the manifest says, objects what the ledger names, rows what
+    its tables hold.
+
+    Raises:
+        DamagedError: something differs.
+    """
+    expected = {stored.key: stored for stored in _objects(held)}
+    for key, stored, content in whole(held.store, manifest):
+        if content is not None:
+            rows.compare(held, key, content)
+        elif expected.pop(key, None) != stored:
+            raise DamagedError(f"{key} is damaged: it is not what the ledger names")
+    if expected:
+        raise DamagedError(f"{min(expected)} is not in the archive")
+
+
+def whole(store: Store, manifest: Manifest) -> Iterator[tuple[str, StoredObject, BinaryIO | None]]:
+    """Every member of an archive as it was read back; to be used to its end.
+
+    Raises:
+        DamagedError: a member is not what the manifest says, or missing.
+        FileNotFoundError: a pack is missing.
+    """
+    said = {m.key: m for m in manifest.members}
+    for key, stored, content in rows.read_back(store, manifest):
+        if said.pop(key, None) != stored:
+            raise DamagedError(f"{key} in the archive of job {manifest.job_id} is not as it was packed")
+        yield key, stored, content
+    if said:
+        raise DamagedError(f"{min(said)} is not in the archive of job {manifest.job_id}")
+
+
+def _damaged(held: Held, error: Exception) -> DamagedError:
+    job_id = held.job.job_id
+    said = str(error) if isinstance(error, DamagedError) else f"an object is missing: {error}"
+    with held.ledger.transaction() as tx:
+        report(
+            tx,
+            IncidentKind.NOT_ARCHIVED,
+            f"{said}: `tradu verify {job_id}` says what else",
+            job_id=job_id,
+            entity="job",
+            entity_id=str(job_id),
+            once_seconds=SAY_AGAIN_SECONDS,
+        )
+    return DamagedError(f"job {job_id} stays hot: {said}")
+
+
+def clear(held: Held, manifest: Manifest) -> None:
+    """Remove what an archived job still has in hot. A raw document goes with the last hot job that has it."""
+    held.ledger.check()
+    for prefix in layout.hot_prefixes(held.job.job_id):
+        held.store.remove(prefix)
+    raw = {m.sha256: m.key for m in manifest.objects if m.key.startswith("raw/")}
+    with held.ledger.transaction() as tx:
+        clear_raw(tx, held.store, raw)
+        tx.run("clear_archive", job_id=held.job.job_id)
+
+
+def clear_raw(tx: Transaction, store: Store, keys: Mapping[str, str]) -> None:
+    """Remove those of these documents (id and key) that no row names; none is registered until the transaction ends."""
+    tx.run("lock_raw")
+    named = {document for (document,) in tx.tuples("known_raw", document_ids=list(keys))}
+    for document, key in keys.items():
+        if document not in named:
+            store.remove(key)

@@ -1,0 +1,195 @@
+"""The retention policy (include/retention.yaml), and what is due by it: pure functions of jobs, policy and time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tradu.errors import RequestError
+from tradu.ledger.states import JOB_ENDED
+from tradu.settings import Settings
+
+MOST_GROUPS = 32
+"""Groups of a run: each is a mapped task of Airflow."""
+
+
+class Residence(StrEnum):
+    """Where the bytes of a job lie."""
+
+    HOT = "hot"
+    WARM = "warm"
+    COLD = "cold"
+    PURGED = "purged"
+
+
+class Hot(BaseModel):
+    """The tier in which the line works."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    price_per_gb_month: float = Field(ge=0)
+
+
+class Tier(Hot):
+    """A tier of archives."""
+
+    after_days: float = Field(gt=0)
+    storage_class: str | None = None
+
+
+class Tiers(BaseModel):
+    """Every tier, by its name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hot: Hot
+    warm: Tier
+    cold: Tier
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Tiers:
+        if self.cold.after_days < self.warm.after_days:
+            raise ValueError("cold: after_days must not be less than that of warm")
+        return self
+
+
+class Policy(BaseModel):
+    """How long what lies where."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tiers: Tiers
+    purge_after_days: float | None = Field(None, gt=0)
+    thaw_days: int = Field(7, ge=1)
+    thaw_speed: Literal["Bulk", "Standard", "Expedited"] = "Bulk"
+    scrub_objects: int = Field(50, ge=1)
+
+    def price(self, residence: str) -> float:
+        """What a GB costs there in a month; nothing where nothing lies."""
+        tiers: dict[str, Hot] = {"hot": self.tiers.hot, "warm": self.tiers.warm, "cold": self.tiers.cold}
+        return tiers[residence].price_per_gb_month if residence in tiers else 0.0
+
+    def storage_class(self, residence: str) -> str | None:
+        """The storage class of archives of a tier; None: none is set."""
+        return {"warm": self.tiers.warm, "cold": self.tiers.cold}[residence].storage_class
+
+
+def load_policy(settings: Settings) -> Policy:
+    """The shipped policy with what the home's own file changes of it.
+
+    Raises:
+        RequestError: a file can't be read or used; the message names it and what is wrong.
+    """
+    shipped, own = settings.include / "retention.yaml", settings.home / "retention.yaml"
+    content = _read(shipped)
+    if own.is_file():
+        content = _merged(content, _read(own))
+    try:
+        return Policy.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RequestError(f"{own if own.is_file() else shipped}: {faults}") from None
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise RequestError(f"{file}: {error}") from None
+    if content is None:  # comments alone
+        return {}
+    if not isinstance(content, dict):
+        raise RequestError(f"{file}: expected settings such as `purge_after_days: 730`")
+    return content
+
+
+def _merged(shipped: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(shipped)
+    for name, value in own.items():
+        before = merged.get(name)
+        merged[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A job as the policy sees it."""
+
+    job_id: UUID
+    state: str
+    residence: str
+    legal_hold: bool
+    ended_at: datetime | None
+    """When it ended, or was last restored: its age counts from then."""
+    size_bytes: int
+    cleared: bool = True
+    """Whether nothing of an archived job lies in hot any more, nor anything of a purged one anywhere."""
+
+
+class Act(StrEnum):
+    """What is due for a job."""
+
+    ARCHIVE = "archive"
+    """Pack it, and clear it away from hot."""
+    COOL = "cool"
+    """Its archive goes to the cold tier."""
+    PURGE = "purge"
+    """Its archive is removed for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be done with a job."""
+
+    job_id: UUID
+    act: Act
+    tier: Residence
+    """Where it lies afterwards."""
+    size_bytes: int
+
+
+def due(jobs: Iterable[Candidate], policy: Policy, now: datetime) -> list[Due]:
+    """What is due. Nothing ever is for a job that is open, under legal hold, or younger than the policy's
+    first age; what a killed run has left half cleared away is always due."""
+    return [found for job in jobs if (found := _due(job, policy, now)) is not None]
+
+
+def _due(job: Candidate, policy: Policy, now: datetime) -> Due | None:
+    if not job.cleared:  # a run that was killed had begun with it: it is finished, whatever has changed since
+        begun = Act.PURGE if job.residence == Residence.PURGED else Act.ARCHIVE
+        return Due(job.job_id, begun, Residence(job.residence), job.size_bytes)
+    if job.legal_hold or job.state not in JOB_ENDED or job.ended_at is None:
+        return None
+
+    def older(days: float | None) -> bool:
+        return days is not None and now - job.ended_at >= timedelta(days=days)  # type: ignore[operator]
+
+    def act(kind: Act, tier: Residence) -> Due:
+        return Due(job.job_id, kind, tier, job.size_bytes)
+
+    if job.residence in (Residence.WARM, Residence.COLD) and older(policy.purge_after_days):
+        return act(Act.PURGE, Residence.PURGED)
+    if job.residence == Residence.HOT and older(policy.tiers.warm.after_days):
+        return act(Act.ARCHIVE, Residence.COLD if older(policy.tiers.cold.after_days) else Residence.WARM)
+    if job.residence == Residence.WARM and older(policy.tiers.cold.after_days):
+        return act(Act.COOL, Residence.COLD)
+    return None
+
+
+def groups(found: Sequence[Due], most: int = MOST_GROUPS) -> list[list[Due]]:
+    """The work in at most so many groups of about equal size: the largest job first, each to the lightest group."""
+    made: list[list[Due]] = [[] for _ in range(min(most, len(found)))]
+    weights = [0] * len(made)
+    for one in sorted(found, key=lambda d: (-d.size_bytes, d.job_id)):
+        lightest = weights.index(min(weights))
+        made[lightest].append(one)
+        weights[lightest] += one.size_bytes + 1
+    return made
