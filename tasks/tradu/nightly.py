@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePosixPath
@@ -13,13 +14,14 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tradu import s3
 from tradu.errors import RequestError, TransientError
 from tradu.ingestion.sources import CONFIGURATION, Source, expand
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Document, Job
 from tradu.ledger.states import DocumentState, JobState
 from tradu.settings import Settings
-from tradu.store import sha256_of, split_uri
+from tradu.store import opened, sha256_of, split_uri
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +98,9 @@ def load_ahead(requests: list[NightlyRequest], settings: Settings, ledger: Ledge
 
 def _sources(settings: Settings) -> Iterator[tuple[LandingConfiguration, Source]]:
     fs, root = split_uri(settings.landing)
-    if not fs.exists(root) or not any(True for _ in fs.find(root)):
-        return
+    with s3.meaning(fs, root):
+        if not fs.exists(root) or not any(True for _ in fs.find(root)):
+            return
     configurations: dict[str, LandingConfiguration] = {}
     for source in expand([f"{settings.landing}/"], settings):
         yield _configuration(str(PurePosixPath(source.path).parent), settings, configurations), source
@@ -114,10 +117,8 @@ def _configuration(folder: str, settings: Settings, known: dict[str, LandingConf
     else:
         base = _configuration(str(PurePosixPath(folder).parent), settings, known)
     uri = f"{settings.landing}/{'' if folder == '.' else folder + '/'}{CONFIGURATION}"
-    fs, path = split_uri(uri)
-    if fs.exists(path):
-        with fs.open(path, "rb") as stream:
-            base = _read(uri, stream.read(64 * 1024), base)
+    with suppress(FileNotFoundError), opened(uri) as (stream, _):
+        base = _read(uri, stream.read(64 * 1024), base)
     known[folder] = base
     return base
 
@@ -133,8 +134,7 @@ def _read(uri: str, text: bytes, base: LandingConfiguration) -> LandingConfigura
 
 
 def _content(source: Source) -> str:
-    fs, path = split_uri(source.uri)
-    with fs.open(path, "rb") as stream:
+    with opened(source.uri) as (stream, _):
         return sha256_of(stream)
 
 

@@ -9,26 +9,25 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
 
 import fsspec
 
-from tradu.errors import DamagedError, RequestError
+from tradu import s3
+from tradu.errors import DamagedError, RequestError, TraduError
 from tradu.layout import INCOMING
 
 CHUNK_BYTES = 1 << 20
 
 
-@lru_cache(maxsize=8)
-def _filesystem(protocol: str, _process: int) -> fsspec.AbstractFileSystem:
-    """One filesystem per process (s3fs must be made after a fork), without listing caches (stale by design)."""
-    options = {"use_listings_cache": False, "skip_instance_cache": True} if protocol in ("s3", "s3a") else {}
-    return fsspec.filesystem(protocol, **options)
+@lru_cache(maxsize=4)
+def _s3(_process: int, _environment: tuple[tuple[str, str], ...]) -> fsspec.AbstractFileSystem:
+    """One filesystem per process (s3fs must be made after a fork) and credentials."""
+    return s3.filesystem()
 
 
 def split_uri(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -37,12 +36,31 @@ def split_uri(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     Raises:
         RequestError: the URI has a scheme that is not `file` or `s3`.
     """
-    parts = urlsplit(uri)
-    if parts.scheme in ("", "file"):
-        return _filesystem("file", os.getpid()), uri.removeprefix("file://")
-    if parts.scheme in ("s3", "s3a"):
-        return _filesystem(parts.scheme, os.getpid()), f"{parts.netloc}{parts.path}"
+    scheme = uri.partition("://")[0] if "://" in uri else "file"
+    if scheme == "file":
+        return fsspec.filesystem("file"), uri.removeprefix("file://")
+    if scheme in ("s3", "s3a"):  # split by hand: a key may have # and ? in it
+        return _s3(os.getpid(), s3.environment()), uri.partition("://")[2]
     raise RequestError(f"{uri}: only file:// and s3:// URIs can be read")
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[tuple[BinaryIO, int]]:
+    """Open what a URI names for reading, wherever it lies; with its size in bytes.
+
+    Raises:
+        RequestError: the URI has a scheme that is not `file` or `s3`.
+        OSError: there is nothing to be read.
+        StoreError: on S3: the bucket is missing, refuses us, or doesn't answer.
+    """
+    fs, path = split_uri(uri)
+    if s3.is_local(fs):
+        with Path(path).open("rb") as local:
+            yield local, os.fstat(local.fileno()).st_size
+    else:
+        size = s3.size(fs, path)
+        with s3.reading(fs, path) as stream:
+            yield stream, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +126,16 @@ class _Checked(io.RawIOBase):
 class Store:
     """Objects under one URI. Keys are relative (`raw/ab12...`); a reader never sees half an object.
 
+    What is there is asked by exact keys; listings serve upkeep alone. On S3 every method may raise StoreError: the
+    bucket is missing, refuses us, or has not answered after several tries.
+
     `guard` is called before an object appears: a process that has lost its right to write raises there.
     """
 
     def __init__(self, uri: str, guard: Callable[[], None] = lambda: None) -> None:
         self.uri, self._guard = uri.rstrip("/"), guard
         self.fs, self.root = split_uri(self.uri)
-        self._local = urlsplit(self.uri).scheme in ("", "file")
+        self.is_local = s3.is_local(self.fs)
 
     def path(self, key: str) -> str:
         """Path of a key inside the filesystem.
@@ -133,19 +154,23 @@ class Store:
 
     def create(self) -> None:
         """Make the folder of a local store where it is missing: for setting up, not for working."""
-        if self._local:
+        if self.is_local:
             Path(self.root).mkdir(parents=True, exist_ok=True)
 
     def is_there(self) -> bool:
         """Whether the store itself can be reached."""
         try:
-            return bool(self.fs.exists(self.root))
-        except OSError:
+            return bool(self.fs.exists(self.root)) if self.is_local else s3.has_bucket(self.fs, self.root)
+        except (OSError, TraduError):
             return False
 
     def exists(self, key: str) -> bool:
         """Whether the object is there, asked by its exact key."""
-        return bool(self.fs.exists(self.path(key)))
+        try:
+            self.size(key)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def problem(self, key: str, sha256: str) -> str | None:
         """Why an object is not as it was written; None where it is."""
@@ -160,14 +185,22 @@ class Store:
         return None
 
     def size(self, key: str) -> int:
-        """Size of the object, bytes."""
-        return int(self.fs.size(self.path(key)))
+        """Size of the object, bytes.
 
-    @contextmanager
-    def reading(self, key: str) -> Iterator[BinaryIO]:
-        """Open an object for reading."""
-        with self.fs.open(self.path(key), "rb") as stream:
-            yield cast("BinaryIO", stream)
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        path = self.path(key)
+        return Path(path).stat().st_size if self.is_local else s3.size(self.fs, path)
+
+    def reading(self, key: str, ahead_bytes: int = s3.AHEAD_BYTES) -> AbstractContextManager[BinaryIO]:
+        """Open an object for reading; `ahead_bytes` is what is fetched ahead from S3, 0 for who jumps about.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        path = self.path(key)
+        return Path(path).open("rb") if self.is_local else s3.reading(self.fs, path, ahead_bytes)
 
     @contextmanager
     def checked(self, key: str, sha256: str) -> Iterator[BinaryIO]:
@@ -186,15 +219,10 @@ class Store:
         The stream's `stored` then has its checksum and size.
         """
         path = self.path(key)
-        if not self._local:  # a put, multipart or not, is atomic for readers
-            stream = self.fs.open(path, "wb")
-            try:
+        if not self.is_local:
+            with s3.writing(self.fs, path) as stream:
                 yield Writing(key, stream)
                 self._guard()
-            except BaseException:
-                stream.discard()
-                raise
-            stream.close()
             return
         # not beside the object: who is killed while writing leaves nothing in a tree that people get
         target, temporary = Path(path), Path(self.path(f"{INCOMING}{uuid.uuid4().hex}.tmp"))
@@ -254,27 +282,40 @@ class Store:
 
     def keys(self, prefix: str) -> Iterator[tuple[str, float]]:
         """(key, age in seconds) of every object below a prefix. For upkeep alone: a listing may be stale."""
-        now = time.time()
-        for folder, _, files in self.fs.walk(self.path(prefix), detail=True):
-            for name, entry in files.items():
-                at = entry.get("mtime") or entry.get("LastModified")
-                written = at.timestamp() if hasattr(at, "timestamp") else float(at or now)
-                yield f"{folder}/{name}".removeprefix(f"{self.root}/"), now - written
+        now, path = time.time(), self.path(prefix)
+        for found, written in _files(Path(path)) if self.is_local else s3.keys(self.fs, path):
+            yield found.removeprefix(f"{self.root}/"), now - written
+
+    def abandon(self, seconds: float) -> int:
+        """Remove what writers left of objects that never appeared, where it is older than this; of how many objects.
+
+        On local files that lies below `INCOMING`, and is found by its key.
+        """
+        return 0 if self.is_local else s3.abandon(self.fs, self.root, time.time() - seconds)
 
     def move(self, source: str, target: str) -> None:
         """Rename an object, replacing the target; atomic on local files, a copy and a delete on S3."""
-        if self._local:
+        if self.is_local:
             self._make_folder(Path(self.path(target)).parent)
             Path(self.path(source)).replace(self.path(target))
         else:
-            self.fs.copy(self.path(source), self.path(target))
-            self.fs.rm_file(self.path(source))
+            s3.move(self.fs, self.path(source), self.path(target))
 
     def remove(self, key: str) -> None:
         """Remove an object or a prefix; not an error when it is gone already."""
         path = self.path(key)
-        if self.fs.exists(path):
+        if not self.is_local:
+            s3.remove(self.fs, path)
+        elif self.fs.exists(path):
             self.fs.rm(path, recursive=True)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, float]]:
+    """Path and time of writing of every file of a tree; one that goes meanwhile is left out."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield f"{parent}/{name}", (Path(parent) / name).stat().st_mtime
 
 
 def sha256_of(stream: BinaryIO) -> str:

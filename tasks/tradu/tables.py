@@ -61,9 +61,10 @@ def read_groups(store: Store, key: str) -> Iterator[pa.Table]:
 
 @contextmanager
 def _opened(store: Store, key: str) -> Iterator[pq.ParquetFile]:
-    with store.reading(key) as stream:
+    with store.reading(key, ahead_bytes=0) as stream:
         try:
-            yield pq.ParquetFile(stream, page_checksum_verification=True)
+            # on S3 the columns of a row group are fetched together, and nothing else
+            yield pq.ParquetFile(stream, page_checksum_verification=True, pre_buffer=not store.is_local)
         except (pa.ArrowException, OSError) as error:
             # an error of the store has a number; one of the format, or of a checksum, has none
             if isinstance(error, OSError) and error.errno is not None:

@@ -219,7 +219,7 @@ def _release(
         ids, tokens = [c.block_id for c in claims], [c.token for c in claims]
         held = {"job_id": job, "block_ids": ids, "tokens": tokens}
         tx.run("release", **held, reason=_said(error), wait_seconds=MOST_BACKOFF_SECONDS)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError | StoreError):
             circuits.failed(tx, circuits.STORE, _said(error), circuit_limits(settings))
 
 

@@ -20,7 +20,7 @@ from tradu.layout import INCOMING, raw_key
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Job
 from tradu.settings import Settings
-from tradu.store import Store, buffered, split_uri
+from tradu.store import Store, buffered, opened
 
 log = logging.getLogger(__name__)
 HEAD_BYTES = 64 * 1024
@@ -156,11 +156,10 @@ def _look(path: str, stream: BinaryIO, options: FormatOptions) -> tuple[str, str
 
 def _copy(uri: str, store: Store, limit: int) -> tuple[str, int]:
     """Copy a file into `raw/`, once; its SHA-256 and size."""
-    fs, path = split_uri(uri)
-    if fs.size(path) > limit:
-        raise DataError(f"{fs.size(path):,} bytes: the limit is {limit:,} (TRADU_MAX_DOCUMENT_BYTES)")
     incoming = f"{INCOMING}{uuid.uuid4().hex}"
-    with fs.open(path, "rb") as source:
+    with opened(uri) as (source, size):
+        if size > limit:
+            raise DataError(f"{size:,} bytes: the limit is {limit:,} (TRADU_MAX_DOCUMENT_BYTES)")
         taken = store.copy_in(source, incoming)
     document_id, size = taken.sha256, taken.size_bytes
     key = raw_key(document_id)

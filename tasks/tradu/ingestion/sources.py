@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from tradu import s3
 from tradu.errors import RequestError
 from tradu.settings import Settings
 from tradu.store import split_uri
@@ -99,14 +100,15 @@ def _files(item: str) -> Iterator[tuple[str, str]]:
         inside = _files(f"{scheme}{base}/{kept}")
         yield from ((uri, uri.removeprefix(f"{scheme}{base}/")) for uri, _ in inside)
         return
-    if _GLOB & set(path):
-        base, names = split_uri(_fixed_part(item))[1], sorted(fs.glob(path))
-        names = [n for name in names for n in (sorted(fs.find(name)) if fs.isdir(name) else [name])]
-    elif fs.isdir(path):
-        base = path.rstrip("/") if path.endswith("/") else str(PurePosixPath(path).parent)
-        names = sorted(fs.find(path))
-    else:
-        base, names = str(PurePosixPath(path).parent), [path] if fs.exists(path) else []
+    with s3.meaning(fs, path):
+        if _GLOB & set(path):
+            base, names = split_uri(_fixed_part(item))[1], sorted(fs.glob(path))
+            names = [n for name in names for n in (sorted(fs.find(name)) if fs.isdir(name) else [name])]
+        elif fs.isdir(path):
+            base = path.rstrip("/") if path.endswith("/") else str(PurePosixPath(path).parent)
+            names = sorted(fs.find(path))
+        else:
+            base, names = str(PurePosixPath(path).parent), [path] if fs.exists(path) else []
     for name in names:
         yield scheme + name, name[len(base.rstrip("/")) + 1 :]
 

@@ -47,7 +47,7 @@ def is_marked(store: Store) -> bool:
     """Whether the store itself is there, and not the empty folder that it was mounted on."""
     try:
         return store.exists(MARK_KEY)
-    except OSError:
+    except (OSError, StoreError):
         return False
 
 

@@ -73,7 +73,7 @@ def look(ledger: Ledger, store: Store, settings: Settings) -> dict[str, int]:
 def _orphans(ledger: Ledger, store: Store, old_seconds: float) -> tuple[dict[str, _Some], int]:
     """Old objects that no row names, by prefix; and how many were removed."""
     found: dict[str, _Some] = {}
-    removed = 0
+    removed = store.abandon(old_seconds)
     for prefix in layout.JOB_PREFIXES:
         old = (key for key, age in store.keys(prefix) if age > old_seconds)
         while page := list(islice(old, PAGE)):
