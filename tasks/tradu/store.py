@@ -270,15 +270,9 @@ class Store:
 
     def copy_out(self, key: str, target: Path) -> None:
         """Copy an object to a local file that appears whole."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
-        try:
-            with self.reading(key) as source, temporary.open("wb") as local:
-                while chunk := source.read(CHUNK_BYTES):
-                    local.write(chunk)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with self.reading(key) as source, whole(target) as local:
+            while chunk := source.read(CHUNK_BYTES):
+                local.write(chunk)
 
     def keys(self, prefix: str) -> Iterator[tuple[str, float]]:
         """(key, age in seconds) of every object below a prefix. For upkeep alone: a listing may be stale."""
@@ -316,6 +310,19 @@ def _files(folder: Path) -> Iterator[tuple[str, float]]:
         for name in names:
             with suppress(FileNotFoundError):
                 yield f"{parent}/{name}", (Path(parent) / name).stat().st_mtime
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[BinaryIO]:
+    """Write a local file that appears whole when the block ends, or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("wb") as local:
+            yield local
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sha256_of(stream: BinaryIO) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tradu.errors import DamagedError
@@ -57,6 +59,35 @@ def read_groups(store: Store, key: str) -> Iterator[pa.Table]:
     with _opened(store, key) as file:
         for group in range(file.num_row_groups):
             yield file.read_row_group(group)
+
+
+def read_rows(store: Store, key: str, equal: Mapping[str, str | int], *, columns: Sequence[str]) -> pa.Table:
+    """Read the rows in which these columns have these values. Row groups whose statistics rule them out aren't read.
+
+    Raises:
+        DamagedError: the object is not as it was written.
+        FileNotFoundError: there is none.
+    """
+    with _opened(store, key) as file:
+        groups = groups_with(file.metadata, equal)
+        table = file.read_row_groups(groups, columns=[*columns, *(name for name in equal if name not in columns)])
+        wanted = [pc.equal(table.column(name), value) for name, value in equal.items()]
+        return table.filter(reduce(pc.and_, wanted)).select(list(columns))
+
+
+def groups_with(metadata: pq.FileMetaData, equal: Mapping[str, str | int]) -> list[int]:
+    """The row groups that may have a row with these values: those whose statistics don't say otherwise."""
+    places = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    return [
+        group
+        for group in range(metadata.num_row_groups)
+        if all(_may_have(metadata.row_group(group).column(places[name]), value) for name, value in equal.items())
+    ]
+
+
+def _may_have(column: pq.ColumnChunkMetaData, value: str | int) -> bool:
+    found = column.statistics
+    return found is None or not found.has_min_max or bool(found.min <= value <= found.max)
 
 
 @contextmanager

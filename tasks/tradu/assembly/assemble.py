@@ -77,7 +77,7 @@ def _assemble_one(
     ):
         stream = _recorded(segments(ledger, store, job.job_id, document.document_id, target), writer, job, count)
         try:
-            counts = merge(document_format, raw, _unit_texts(stream), cast("BinaryIO", out), options)
+            counts = merge(document_format, raw, unit_texts(stream), cast("BinaryIO", out), options)
         except DataError as error:
             refused, counts = str(error), None
             for _ in stream:  # the provenance and the counts stay complete
@@ -135,7 +135,7 @@ def _recorded(
     writer.write_table(pa.Table.from_pylist(rows, schema=PROVENANCE))
 
 
-def _unit_texts(stream: Iterator[TranslatedSegment]) -> Iterator[tuple[int, str | None]]:
+def unit_texts(stream: Iterator[TranslatedSegment]) -> Iterator[tuple[int, str | None]]:
     """(unit number, its new text) for units that have segments; None where nothing in the unit was translated."""
     for unit, group in groupby(stream, key=lambda s: s.unit):
         own = list(group)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -64,13 +64,26 @@ def placed_blocks(ledger: Ledger, job_id: UUID, document_id: str, target: str) -
         after = page[-1].number
 
 
-def segments(ledger: Ledger, store: Store, job_id: UUID, document_id: str, target: str) -> Iterator[TranslatedSegment]:
+FINISHED = frozenset({BlockState.COMPLETED})
+"""States in which a block's translation is delivered."""
+PARTIAL = FINISHED | {BlockState.VALIDATING}
+"""What is translated, also where the gate has not judged it yet."""
+
+
+def segments(
+    ledger: Ledger,
+    store: Store,
+    job_id: UUID,
+    document_id: str,
+    target: str,
+    accepted_states: Collection[str] = FINISHED,
+) -> Iterator[TranslatedSegment]:
     """Every segment of a document that wanted a translation, in document order; memory holds one batch."""
     blocks = (b for b in placed_blocks(ledger, job_id, document_id, target) if b.part is not None)
     for (part, group), placed in groupby(blocks, key=lambda b: (b.part, b.row_group)):
         sources = _part(store.uri, part or "", group or 0)[document_id]
         for block in placed:
-            accepted = block.state == BlockState.COMPLETED and block.result is not None
+            accepted = block.state in accepted_states and block.result is not None
             made = _result(store.uri, block.result or "")[document_id][block.number] if accepted else None
             for place, row in enumerate(sources[block.number]):
                 result = made[place] if made is not None else {}

@@ -17,6 +17,7 @@ from tradu.cli.model_workers import warm, workers
 from tradu.cli.models import models
 from tradu.cli.quarantine import quarantine
 from tradu.cli.queue import queue
+from tradu.cli.result import result
 from tradu.cli.stack import register
 from tradu.cli.trace import trace
 from tradu.cli.translate import translate
@@ -57,7 +58,22 @@ def tradu(
     """
 
 
-_COMMANDS = (translate, estimate, jobs, job, blocks, queue, trace, cancel, resume, decide, verify, incidents, demo)
+_COMMANDS = (
+    translate,
+    estimate,
+    jobs,
+    job,
+    blocks,
+    result,
+    queue,
+    trace,
+    cancel,
+    resume,
+    decide,
+    verify,
+    incidents,
+    demo,
+)
 for _command in _COMMANDS:
     app.command()(_command)
 models.command()(workers)

@@ -434,6 +434,28 @@ FROM blocks k LEFT JOIN batches b USING (job_id, batch)
 WHERE k.job_id = %(job_id)s AND k.document_id = %(document_id)s AND k.target = %(target)s AND k.number > %(after)s
 ORDER BY k.number LIMIT %(limit)s;
 
+-- page_of_job: a page of a job's blocks with their place in the store, after a place on, read along one index.
+SELECT k.block_id, k.document_id, d.paths[1] AS path, k.target, k.number, k.segments, k.state, k.reason, k.models, k.tier,
+       k.score, k.result, b.part, b.row_group
+FROM blocks k JOIN documents d USING (job_id, document_id) LEFT JOIN batches b USING (job_id, batch)
+WHERE k.job_id = %(job_id)s AND (k.document_id, k.target, k.number) > (%(after_document)s, %(after_target)s, %(after_number)s)
+  AND coalesce(k.target = %(target)s, true)
+ORDER BY k.document_id, k.target, k.number LIMIT %(limit)s;
+
+-- page_of_document: the same of one document.
+SELECT k.block_id, k.document_id, d.paths[1] AS path, k.target, k.number, k.segments, k.state, k.reason, k.models, k.tier,
+       k.score, k.result, b.part, b.row_group
+FROM blocks k JOIN documents d USING (job_id, document_id) LEFT JOIN batches b USING (job_id, batch)
+WHERE k.job_id = %(job_id)s AND k.document_id = %(document_id)s
+  AND (k.target, k.number) > (%(after_target)s, %(after_number)s) AND coalesce(k.target = %(target)s, true)
+ORDER BY k.target, k.number LIMIT %(limit)s;
+
+-- placed_block: one block of a document, by its number.
+SELECT k.block_id, k.document_id, d.paths[1] AS path, k.target, k.number, k.segments, k.state, k.reason, k.models, k.tier,
+       k.score, k.result, b.part, b.row_group
+FROM blocks k JOIN documents d USING (job_id, document_id) LEFT JOIN batches b USING (job_id, batch)
+WHERE k.job_id = %(job_id)s AND k.document_id = %(document_id)s AND k.target = %(target)s AND k.number = %(number)s;
+
 -- blocks: a page of a job's blocks, by state where one is given.
 SELECT k.*, d.paths[1] AS path FROM blocks k JOIN documents d USING (job_id, document_id)
 WHERE k.job_id = %(job_id)s AND (%(state)s::text IS NULL OR k.state = %(state)s)

@@ -136,6 +136,26 @@ class PlacedBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class PageBlock:
+    """A block on a page of blocks, with the place of its source text and its current translation."""
+
+    block_id: UUID
+    document_id: str
+    path: str
+    target: str
+    number: int
+    segments: int
+    state: str
+    reason: str | None
+    models: list[str] | None
+    tier: str | None
+    score: float | None
+    result: str | None
+    part: str | None
+    row_group: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """A block as the command line shows it."""
 
