@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tradu.errors import ModelError, ResourceError
 from tradu.inference import engines, weights
+from tradu.inference.batch_sizes import BatchSizes
 from tradu.inference.model import Engine, Model, Route
 from tradu.inference.routes import tier_of
 
@@ -76,6 +77,7 @@ class EnginePool:
     def __init__(self, budget_mb: Mapping[str, float] | None = None) -> None:
         """With a bound of memory by device (`cpu`, `cuda`), megabytes as the registry counts them."""
         self.budget_mb = dict(budget_mb or {})
+        self.sizes = BatchSizes()
         self._threads = threading.local()
         self._lock = threading.Lock()
         self._loaded: dict[tuple[str, int | None], _Loaded] = {}  # the longest unused first

@@ -221,20 +221,22 @@ def _joined(parts: Sequence[_Attempt], variant: _Variant) -> _Attempt:
 def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attempt]:
     """Translate with one model; texts that break the engine are found by halving, and their neighbours translated.
 
-    A batch that is too large for the memory is halved too, until it fits.
+    A batch that is too large for the memory is halved too, until it fits; the next ones begin with what fitted.
 
     Raises:
         ResourceError: a single text is too large for the memory.
     """
     made: list[_Attempt] = []
     failed = 0
-    groups = [list(texts)] if texts else []
+    groups = engines.sizes.cut(texts, model)[::-1]
     while groups:
         group = groups.pop()
-        half = len(group) // 2
+        half, characters = len(group) // 2, sum(map(len, group))
         try:
             made += _run(group, model, engines)
+            engines.sizes.fitted(model, characters)
         except ResourceError as error:
+            engines.sizes.failed(model, characters)
             if len(group) == 1:
                 raise
             log.warning("%s; going on with %d at once", error, half)

@@ -71,6 +71,11 @@ class KernelSearch:
                     call.result()
 
 
+def longest_first(lengths: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The order in which sources are taken up: so the last to finish are short."""
+    return np.argsort(-lengths, kind="stable").astype(np.int32)
+
+
 class _Batch:
     """The memory of a call: what goes in, laid out as the kernel reads it, and what comes out."""
 
@@ -87,8 +92,7 @@ class _Batch:
         self._beam = beam
         self.threads = min(threads, len(sources))
         lengths = np.fromiter((len(ids) for ids in sources), np.int64, len(sources))
-        # the longest first, so that the last to finish are short
-        self._order = np.argsort(-lengths, kind="stable").astype(np.int32)
+        self._order = longest_first(lengths)
         self._tokens = np.fromiter((i for ids in sources for i in ids), np.int32, int(lengths.sum()))
         self._offsets = _offsets(lengths)
         self._limits = np.array(limits, np.int32)
