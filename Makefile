@@ -7,7 +7,7 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 BIN := .venv/bin
 
-.PHONY: help setup up down demo test test-torch lint bench drills clean
+.PHONY: help setup up down demo test test-torch test-engines lint bench drills clean
 help:  ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
@@ -36,9 +36,16 @@ test: lint  ## Lint, unit, DAG, integration and end-to-end tests.
 bench: setup  ## Benchmarks: takes minutes.
 	$(BIN)/python -m pytest tests/benchmarks -s
 
+# FOLDER: packages that requirements.lock leaves out, in a folder of their own
+fetch = [ -d .venv/$(1) ] || { rm -rf .venv/$(1).new; $(BIN)/python -m pip install --quiet --disable-pip-version-check $(2) --target .venv/$(1).new -r .ci/$(1).txt && mv .venv/$(1).new .venv/$(1); }
+
 test-torch: setup  ## The tests of the GPU's code, on a GPU or the processor: fetches PyTorch (200 MB, with CUDA 3 GB).
-	@[ -d .venv/torch ] || { rm -rf .venv/torch.new; $(BIN)/python -m pip install --quiet --disable-pip-version-check --target .venv/torch.new -r .ci/torch.txt && mv .venv/torch.new .venv/torch; }
+	@$(call fetch,torch)
 	PYTHONPATH=.venv/torch $(BIN)/python -m pytest tests/integration/inference/test_device.py
+
+test-engines: setup  ## The tests of the further engines: fetches CTranslate2, Transformers and PyTorch.
+	@$(call fetch,torch) && $(call fetch,engines,--no-deps)
+	PYTHONPATH=.venv/torch:.venv/engines HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/integration/inference
 
 drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: half an hour a seed.
 	$(BIN)/python -m pytest tests/drills -s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 from sentencex import segment
 
@@ -38,3 +39,22 @@ def _boundary(text: str, longest: int) -> int:
         if ends:
             return ends[-1]
     return longest
+
+
+def fitting(texts: Sequence[str], lengths: Callable[[Sequence[str]], Sequence[int]], most: int) -> list[list[str]]:
+    """Each text in pieces of at most `most` tokens, cut at clauses, else words; joined, they are the text.
+
+    Args:
+        texts: any text.
+        lengths: how many tokens a model makes of each.
+        most: how many it reads.
+    """
+    counts = lengths(texts)
+    return [[text] if n <= most else _halved(text, lengths, most) for text, n in zip(texts, counts, strict=True)]
+
+
+def _halved(text: str, lengths: Callable[[Sequence[str]], Sequence[int]], most: int) -> list[str]:
+    halves = cut(text, max(1, (len(text) + 1) // 2))
+    if len(halves) < 2:  # one character that the vocabulary spells in very many pieces
+        return halves
+    return [piece for pieces in fitting(halves, lengths, most) for piece in pieces]

@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from tradu.errors import ModelError
+from tradu.inference.engines._neural import space_of
 from tradu.inference.engines._reranking import best
 from tradu.inference.made import Likelihood, Made, joined, likelihood_of
 from tradu.inference.marian import Files, Hypothesis, Translator, pieces_that_fit
 from tradu.inference.marian.translator import LONGEST_TARGET_TOKENS, LONGEST_TOKENS
-
-
-class Runs(Protocol):
-    """Translates plain pieces of text."""
-
-    shareable: bool
-    """Whether threads may use it at the same time."""
-
-    def run(self, texts: Sequence[str]) -> list[Made]:
-        """Translate each piece.
-
-        Raises:
-            ModelError: the engine failed.
-        """
-        ...
-
-    def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
-        """How probable each translation is; None where that can't be said."""
-        ...
 
 
 class Batches:
@@ -109,9 +90,3 @@ def _made(piece: str, hypothesis: Hypothesis) -> Made:
     """A piece's translation between its space; of a blank piece the model has nothing to say."""
     likelihood = likelihood_of(hypothesis.log_probabilities) if piece.strip() else None
     return Made(space_of(piece, hypothesis.text), likelihood=likelihood)
-
-
-def space_of(part: str, translated: str) -> str:
-    """The translation between the space that stood around its source."""
-    lead, trail = len(part) - len(part.lstrip()), len(part.rstrip())
-    return f"{part[:lead]}{translated.strip()}{part[trail:]}" if part.strip() else part
