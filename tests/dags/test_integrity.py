@@ -35,7 +35,9 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dags]:
 
 
 def test_the_dags_are_these(dags: Dags) -> None:
-    assert sorted(dags) == ["tradu_decide", "tradu_nightly", "tradu_sweep", "tradu_translate", "tradu_watchdog"]
+    assert sorted(dags) == [
+        "tradu_decide", "tradu_nightly", "tradu_rollout", "tradu_sweep", "tradu_translate", "tradu_watchdog"
+    ]  # fmt: skip
 
 
 def test_the_line_is_in_order(dags: Dags) -> None:

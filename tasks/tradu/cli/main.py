@@ -18,6 +18,7 @@ from tradu.cli.models import models
 from tradu.cli.quarantine import quarantine
 from tradu.cli.queue import queue
 from tradu.cli.result import result
+from tradu.cli.rollout import rollout
 from tradu.cli.stack import register
 from tradu.cli.trace import trace
 from tradu.cli.translate import translate
@@ -79,6 +80,7 @@ for _command in _COMMANDS:
 models.command()(workers)
 models.command()(warm)
 app.add_typer(models, name="models")
+app.add_typer(rollout, name="rollout")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(ledger, name="ledger")
 app.add_typer(archive, name="archive")

@@ -11,6 +11,7 @@ from tradu import layout
 from tradu.cli.failures import UNFINISHED, WELL
 from tradu.cli.output import Output, money, printable, seconds, shown
 from tradu.ledger.connection import Ledger
+from tradu.ledger.rollouts import InRollout
 from tradu.ledger.rows import Document, ErrorCount, Job, Progress, Spending, Total
 from tradu.ledger.rows import Output as Translated
 from tradu.ledger.states import DocumentState, JobState
@@ -32,6 +33,7 @@ class Report:
     totals: Sequence[Total]
     errors: Sequence[ErrorCount]
     spending: Sequence[Spending]
+    rollouts: Sequence[InRollout] = ()
 
     @property
     def cost(self) -> float:
@@ -63,6 +65,7 @@ def load(ledger: Ledger, job: Job) -> Report:
             tx.rows("totals", Total, **key),
             tx.rows("errors", ErrorCount, **key),
             tx.rows("spending", Spending, **key),
+            tx.rows("rollouts_of_job", InRollout, **key),
         )
 
 
@@ -78,6 +81,7 @@ def as_data(report: Report, store_uri: str) -> dict[str, Any]:
         "totals": report.totals,
         "errors": report.errors,
         "spending": report.spending,
+        "rollouts": report.rollouts,
         "documents": report.documents,
         "outputs": [_output_row(o, report.job, store_uri) for o in report.outputs],
     }
@@ -173,6 +177,11 @@ def _show_totals(report: Report, output: Output) -> None:
     output.say(f"\nCost: {money(report.cost)} (estimated before: {money(report.job.cost_estimate)}{budget})")
     if stayed := sum(s.stayed for s in report.spending):
         output.say(f"{stayed:,} segments scored low and did not climb: the budget is spent")
+    for each in report.rollouts:
+        output.say(
+            f"Rollout {each.rollout_id} ({each.state}): {each.blocks:,} blocks were made by {each.candidate}, "
+            f"{each.failed:,} that failed its checks by the model before it"
+        )
 
 
 def _show_undone(report: Report, output: Output) -> None:

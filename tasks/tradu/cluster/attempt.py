@@ -13,8 +13,9 @@ from uuid import UUID
 import pyarrow as pa
 
 from tradu import layout, tables
-from tradu.cluster import budget
-from tradu.cluster.segments import Row, Segment, engines, key_of, known_of, plan_of, rows_of, weights
+from tradu.cluster import budget, canary, evidence
+from tradu.cluster.canary import Shown
+from tradu.cluster.segments import Row, Segment, engines, plan_of, translated, weights
 from tradu.errors import CircuitOpenError
 from tradu.inference.cascade import Plan
 from tradu.inference.model import Route
@@ -23,6 +24,7 @@ from tradu.inference.translate import Climb
 from tradu.ledger import circuits, objects
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
+from tradu.ledger.rollouts import Rollout
 from tradu.ledger.rows import Batch, Claim
 from tradu.quality import checks
 from tradu.settings import Settings
@@ -45,7 +47,13 @@ def open_routes(routes: Sequence[Route], shut: Collection[str]) -> list[Route]:
 
 
 def attempt(
-    ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], shut: Collection[str], settings: Settings
+    ledger: Ledger,
+    job: UUID,
+    task: Batch,
+    claims: Sequence[Claim],
+    shut: Collection[str],
+    in_effect: Sequence[Rollout],
+    settings: Settings,
 ) -> Attempt:
     """Bring claimed blocks of a batch to a result.
 
@@ -58,20 +66,23 @@ def attempt(
     engines().spent()  # what an attempt took that could not be written is nobody's, and least of all this job's
     store = Store(settings.store)
     held = _read(store, task, claims)
-    plan = plan_of(task)
+    plan, trial = canary.applied(plan_of(task), in_effect)
     usable = open_routes(plan.routes, shut)
     if not usable:
         raise CircuitOpenError(f"no model for {task.source} to {task.target} works: their circuits are open")
-    keys = [key_of(segment.source, task, plan) for segment in held]
-    known = known_of(ledger, store, task, keys, held)
     climbed_at: list[datetime] = []
 
     def allowance() -> float:
         climbed_at.append(datetime.now(UTC))
         return budget.allowance(ledger, job, task, settings)
 
-    rows = rows_of(held, keys, known, usable, task, Climb(plan.climb_below, allowance))
+    climb = Climb(plan.climb_below, allowance)
+    shown = canary.in_parts(ledger, store, task, claims, held, plan, usable, climb, trial) if trial else None
+    pairs = shown.made if shown else translated(ledger, store, task, held, plan, usable, climb)
+    keys, rows = [key for key, _ in pairs], [row for _, row in pairs]
     health = engines().noted()
+    if trial is not None:  # its failures are evidence of its rollout, which ends sooner than its circuit opens
+        health.pop(trial.candidate.identity, None)
     stored = tables.write(store, layout.result_key(job, task.batch, min(c.token for c in claims)), _table(rows, claims))
     # what a stand-in made is not what the models at hand would make another time: it is not kept for later
     disturbed = len(usable) < len(plan.routes) or any(health.values())
@@ -84,8 +95,9 @@ def attempt(
         climbed_at=climbed_at[0] if climbed_at else started_at,
         seconds=time.perf_counter() - started,
         health=health,
-        spent=engines().spent(),
+        spent=engines().spent() if shown is None else shown.spent,
         disturbed=disturbed,
+        shown=shown,
     )
     made = _commit(ledger, job, task, claims, work, settings)
     log.info("batch done: %d of %d blocks accepted", made.accepted, len(claims))
@@ -129,6 +141,8 @@ class _Work:
     spent: Sequence[Spent]
     disturbed: bool
     """Not every model was at hand."""
+    shown: Shown | None
+    """What a rollout's candidate and the incumbent did in it, where one runs."""
 
 
 def _commit(
@@ -149,7 +163,7 @@ def _commit(
         "scores": [_mean_score(of_block[name]) for name in names],
         "seconds": own_seconds,
         "costs": [s * settings.cpu_price_per_hour / 3600 for s in own_seconds],
-        "reasons": [_stayed(of_block[name]) for name in names],
+        "reasons": [_said(work, of_block, name) for name in names],
     }
     climbed = [_climbed(of_block[name], work.plan) for name in names]
     worth = _worth_knowing(work)
@@ -174,6 +188,8 @@ def _commit(
         # rows that all workers share come last: they are locked for the shortest time
         note_health(tx, work.health, settings)
         add_spending(tx, job, work.spent, settings, work.rows)
+        if work.shown:
+            evidence.write(tx, work.shown.trial.rollout, work.shown.evidence(fresh, settings.cpu_price_per_hour))
         done = sum(characters[name] for name in fresh)
         tx.send("count_throughput", blocks=len(accepted), characters=done)
     ((count,),) = left.fetchall()
@@ -197,6 +213,12 @@ def _climbed(rows: Sequence[Row], plan: Plan) -> str:
         return ""
     tiers = ", ".join(sorted({row.tier for row in own}))
     return f"{len(own)} of {len(rows)} segments scored under {plan.climb_below:g} and climbed to {tiers}"
+
+
+def _said(work: _Work, of_block: Mapping[tuple[str, int], Sequence[Row]], name: tuple[str, int]) -> str:
+    """What is to be said of how a block was made; empty: nothing."""
+    both = (work.shown.said(name) if work.shown else "", _stayed(of_block[name]))
+    return "; ".join(said for said in both if said)
 
 
 def _stayed(rows: Sequence[Row]) -> str:

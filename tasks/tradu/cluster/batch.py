@@ -13,6 +13,7 @@ from uuid import UUID
 import psycopg
 
 from tradu import telemetry
+from tradu.cluster import canary
 from tradu.cluster.attempt import Attempt, add_spending, attempt, circuit_limits, note_health, noted_health, open_routes
 from tradu.cluster.heartbeat import Heartbeat, Held
 from tradu.cluster.segments import engines, plan_of
@@ -20,6 +21,7 @@ from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, Tr
 from tradu.inference.model import Route
 from tradu.ledger import circuits, rewind
 from tradu.ledger.connection import Ledger, get_ledger
+from tradu.ledger.rollouts import Rollout
 from tradu.ledger.rows import Batch, Claim
 from tradu.settings import Settings, get_settings
 from tradu.store import Store
@@ -91,18 +93,20 @@ class _Found:
     to_come: bool = False
     shut: Collection[str] = ()
     """Circuits through which nothing may go."""
+    in_effect: Sequence[Rollout] = ()
 
 
 def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
     limits = {"job_id": job, "batch": batch, "max_attempts": settings.max_attempts}
     with ledger.pipeline() as tx:
         asked = tx.ask("batch", Batch, job_id=job, batch=batch)
+        rolling = tx.ask("rollouts_in_effect", Rollout)
         open_now = circuits.opened(tx)
-        task = asked.fetchone()
+        task, in_effect = asked.fetchone(), rolling.fetchall()
         if task is None:
             return _Found(None)
         tx.connection.execute("SELECT set_config('tradu.request_id', %s, true)", (task.request_id,))
-        routes = _routes(task)
+        routes = _routes(task, in_effect)
         gates = _Gates({c.name for c in open_now}, {c.name for c in open_now if c.due})
         if not gates.let_through(routes):
             tx.run("rest_batch", job_id=job, batch=batch, names=sorted(gates.shut))
@@ -113,7 +117,7 @@ def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
             claims = tx.rows("claim", Claim, again=True, lease_seconds=settings.lease_seconds, **limits)
         if claims:
             taken = {n for n in gates.trials(routes) if circuits.take_trial(tx, n, circuit_limits(settings))}
-            return _Found(task, claims, True, gates.shut - taken)
+            return _Found(task, claims, True, gates.shut - taken, in_effect)
         ((to_come,),) = tx.tuples("to_come", job_id=job, batch=batch)
         return _Found(task, to_come=to_come > 0)
 
@@ -140,10 +144,10 @@ class _Gates:
         return sorted(self.due & used)
 
 
-def _routes(task: Batch) -> Sequence[Route]:
+def _routes(task: Batch, in_effect: Sequence[Rollout]) -> Sequence[Route]:
     """The routes of a batch; none where there are none: the attempt will say so, and quarantine the blocks."""
     try:
-        return plan_of(task).routes
+        return canary.applied(plan_of(task), in_effect)[0].routes
     except RequestError:
         return []
 
@@ -161,7 +165,7 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
     try:
         with _kept_alive(Held(str(job), task.batch, [c.token for c in found.claims], until)):
             made = [
-                _try(ledger, job, replace(task, profile=profile), claims, found.shut, settings)
+                _try(ledger, job, replace(task, profile=profile), claims, found, settings)
                 for profile, claims in by_profile.items()
             ]
             return Attempt(sum(m.accepted for m in made), made[-1].left)
@@ -170,12 +174,10 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
         raise SystemicError(_said(error)) from error
 
 
-def _try(
-    ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], shut: Collection[str], settings: Settings
-) -> Attempt:
+def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], found: _Found, settings: Settings) -> Attempt:
     """One attempt; a failed one hands its blocks back."""
     try:
-        return attempt(ledger, job, task, claims, shut, settings)
+        return attempt(ledger, job, task, claims, found.shut, found.in_effect, settings)
     except Exception as error:
         kind = class_of(error, Store(settings.store))
         if kind is ErrorClass.SYSTEMIC:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -15,7 +15,7 @@ from tradu import tables
 from tradu.errors import DamagedError
 from tradu.inference.cascade import Plan
 from tradu.inference.made import Made
-from tradu.inference.model import Route
+from tradu.inference.model import Model, Route
 from tradu.inference.pool import EnginePool
 from tradu.inference.registry import Registry, load_registry, stamp
 from tradu.inference.routes import TIERS, cost_of, tier_of
@@ -46,6 +46,11 @@ class Segment:
     document_id: str
     block: int
     source: str
+
+    @property
+    def of_block(self) -> tuple[str, int]:
+        """What its block is called in the batch: document and number."""
+        return self.document_id, self.block
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,12 @@ def registry() -> Registry:
 @lru_cache(maxsize=1)
 def _registry(_stamp: object) -> Registry:
     return load_registry(get_settings())
+
+
+def model_of(identity: str) -> Model | None:
+    """The installed model of this name and version."""
+    known = registry()
+    return next((m for m in known.models() if m.identity == identity and known.status(m).installed), None)
 
 
 def plan_of(task: Batch) -> Plan:
@@ -136,6 +147,25 @@ def _results(store_uri: str, key: str) -> pa.Table:
     return tables.read(Store(store_uri), key, columns=list(_KNOWN))
 
 
+def translated(
+    ledger: Ledger,
+    store: Store,
+    task: Batch,
+    segments: Sequence[Segment],
+    plan: Plan,
+    usable: Sequence[Route],
+    climb: Climb,
+) -> list[tuple[bytes, Row]]:
+    """Key and row of each segment, in order: as known from before, or translated by the routes that can be used.
+
+    Raises:
+        ModelError: no route translated any of them.
+    """
+    keys = [key_of(segment.source, task, plan) for segment in segments]
+    known = known_of(ledger, store, task, keys, segments)
+    return list(zip(keys, rows_of(segments, keys, known, usable, task, climb), strict=True))
+
+
 def rows_of(
     segments: Sequence[Segment],
     keys: Sequence[bytes],
@@ -145,9 +175,24 @@ def rows_of(
     climb: Climb,
 ) -> list[Row]:
     """A row for each segment, in order; each text that is not known is translated once."""
-    unknown = {key: s.source for s, key in zip(segments, keys, strict=True) if key not in known}
+    unknown = texts_of(segments, keys, known)
     outcomes = translate(list(unknown.values()), routes, judge_of(task), engines(), climb)
-    made = dict(zip(unknown, outcomes, strict=True))
+    return rows_from(segments, keys, known, dict(zip(unknown, outcomes, strict=True)), task)
+
+
+def texts_of(segments: Sequence[Segment], keys: Sequence[bytes], known: Mapping[bytes, Row]) -> dict[bytes, str]:
+    """The texts that are not known, each once."""
+    return {key: s.source for s, key in zip(segments, keys, strict=True) if key not in known}
+
+
+def rows_from(
+    segments: Sequence[Segment],
+    keys: Sequence[bytes],
+    known: Mapping[bytes, Row],
+    made: Mapping[bytes, Outcome],
+    task: Batch,
+) -> list[Row]:
+    """A row for each segment, in order, of what is known or was made of its text."""
     return [
         _known_row(segment, known[key]) if key in known else _row(segment, made[key], task)
         for segment, key in zip(segments, keys, strict=True)

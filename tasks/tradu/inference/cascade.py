@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from tradu.inference.model import Route
+from tradu.inference.model import Model, Route
 from tradu.inference.routes import cost_of, is_higher, tier_of
 
 SCORING_SECONDS = 1.0
@@ -85,6 +85,12 @@ def plan(routes: Sequence[Route], climb_below: float) -> Plan:
         )
         left.sort(key=lambda r: tier_of(r) == tier)  # stable: the others keep their order
     return Plan(tuple(left), climb_below, tuple(out))
+
+
+def with_model_replaced(plan: Plan, identity: str, model: Model) -> Plan:
+    """The same plan with another model wherever this one stands."""
+    routes = tuple(tuple(model if m.identity == identity else m for m in route) for route in plan.routes)
+    return replace(plan, routes=routes)
 
 
 def climb_share(route: Route, climb_below: float) -> float:

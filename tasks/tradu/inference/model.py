@@ -33,6 +33,8 @@ class Model:
     """Measured on one GPU; None: not measured."""
     max_batch_tokens: int | None = None
     """The most tokens, padding included, that the engine may take at once; None: as the engine thinks best."""
+    candidate_for: str = ""
+    """The model in whose place it is to be tried (docs/rollouts.md); else only a profile that names it uses it."""
 
     @property
     def device(self) -> str:

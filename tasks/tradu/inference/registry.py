@@ -38,6 +38,7 @@ class _Entry(BaseModel):
     gpu_memory_mb: Annotated[int, Field(ge=0)] | None = None
     gpu_seconds_per_million_chars: Annotated[float, Field(ge=0)] | None = None
     max_batch_tokens: Annotated[int, Field(ge=1)] | None = None
+    candidate_for: str = ""
 
     @model_validator(mode="after")
     def _weights(self) -> _Entry:
@@ -178,9 +179,11 @@ def load_registry(settings: Settings | None = None) -> Registry:
     settings = settings or get_settings()
     models = [model_of(name, entry, where) for name, entry, where in entries(settings, "models", "models")]
     profiles = [_profile(name, entry, where) for name, entry, where in entries(settings, "profiles", "profiles")]
-    known = {model.name for model in models}
+    known = {model.name: model for model in models}
+    for model in models:
+        _check_candidate(model, known.get(model.candidate_for))
     for profile in profiles:
-        if stray := set(profile.models) - known:
+        if stray := set(profile.models) - known.keys():
             names = ", ".join(sorted(stray))
             raise RequestError(f"profile {profile.name!r} names unknown models: {names}")
     return Registry(models, profiles)
@@ -217,6 +220,21 @@ def model_of(name: str, entry: object, where: str) -> Model:
         raise RequestError(f"{where}: engine: there is no {made.engine!r}, only {', '.join(engines.names())}")
     fields = made.model_dump()
     return Model(name=name, version=fields.pop("version") or "", **fields)
+
+
+def _check_candidate(model: Model, incumbent: Model | None) -> None:
+    """Make sure that a candidate can stand where the model stands that it is for.
+
+    Raises:
+        RequestError: there is no such model, or it has other languages or another tier, or is a candidate too.
+    """
+    if not model.candidate_for:
+        return
+    said = f"model {model.name!r}: candidate_for: "
+    if incumbent is None or incumbent.candidate_for:
+        raise RequestError(f"{said}there is no model {model.candidate_for!r} that is in use")
+    if (model.source, model.target, model.tier) != (incumbent.source, incumbent.target, incumbent.tier):
+        raise RequestError(f"{said}it must have the languages and the tier of {incumbent.name!r}")
 
 
 def _profile(name: str, entry: object, where: str) -> Profile:

@@ -35,9 +35,9 @@ def find_routes(
 ) -> tuple[Route, ...]:
     """Routes by the order of `tiers`; in each tier the direct models, and pivots only where there is no direct one.
 
-    Models for any language lead from a language to itself, and are used only where `only` names them.
+    Models for any language lead from a language to itself. They and candidates are used only where `only` names them.
     """
-    usable = [m for m in models if m.tier in tiers and (m.name in only if only else m.source != ANY)]
+    usable = [m for m in models if m.tier in tiers and (m.name in only if only else _is_for_all(m))]
     found: list[Route] = []
     for tier in tiers:
         direct = [(m,) for m in usable if m.tier == tier and _leads(m, source, target)]
@@ -50,6 +50,10 @@ def find_routes(
         others = (r for r in _chains(usable, source, target) if r not in found)
         found += sorted(others, key=lambda route: (len(route), -_best(route), cost_of(route)))[:1]
     return tuple(found)
+
+
+def _is_for_all(model: Model) -> bool:
+    return model.source != ANY and not model.candidate_for
 
 
 def _best(route: Route) -> int:

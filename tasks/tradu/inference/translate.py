@@ -6,7 +6,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -104,13 +104,19 @@ class _Attempt:
 
 
 def translate(
-    texts: Sequence[str], routes: Sequence[Route], judge: Judge, engines: EnginePool, climb: Climb = Climb()
+    texts: Sequence[str],
+    routes: Sequence[Route],
+    judge: Judge,
+    engines: EnginePool,
+    climb: Climb = Climb(),
+    begun: Mapping[str, Outcome] | None = None,
 ) -> list[Outcome]:
     """Translate texts, each by itself: duplicates once, bad output again by a repair, then by the next route.
 
     Where nothing is good the attempt with the fewest reasons stands, an earlier one before a later. A text that breaks
     every engine comes back untranslated, with the reason `engine failed: ...`. A good translation with a low score
-    climbs to the next route of a higher tier; what that makes of it stands, unless something is wrong with it.
+    climbs to the next route of a higher tier; what that makes of it stands, unless something is wrong with it. `begun`:
+    what routes before these have made of the texts.
 
     Raises:
         ModelError: no route translated any of the texts.
@@ -119,7 +125,7 @@ def translate(
     """
     if not routes:
         raise RequestError("nothing can be translated without a route")
-    best: dict[str, Outcome] = {}
+    best = dict(begun or {})
     for route in routes:
         climbing = _climbing(best, route, climb)
         for repair in (_as_it_is, _numbers_kept, _by_clauses):

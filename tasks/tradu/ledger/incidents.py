@@ -18,6 +18,7 @@ class IncidentKind(StrEnum):
     INSTANCE_LOST = "instance_lost"
     CIRCUIT_OPENED = "circuit_opened"
     CIRCUIT_CLOSED = "circuit_closed"
+    ROLLOUT_ENDED = "rollout_ended"  # a candidate was promoted, rolled back or taken away
     OBJECT_ORPHANED = "object_orphaned"  # in the store, named by no row
     OBJECT_MISSING = "object_missing"  # named by a row, not in the store, or not as it was written
     SLOW = "slow"  # throughput far below its own recent history

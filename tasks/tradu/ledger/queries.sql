@@ -556,6 +556,65 @@ WITH closed AS (DELETE FROM circuits WHERE name = ANY(%(names)s) RETURNING name,
 INSERT INTO incidents (kind, entity, entity_id, reason)
 SELECT %(kind)s, 'circuit', name, 'works again after: ' || cause FROM closed WHERE opened_at IS NOT NULL;
 
+-- rollouts_in_effect: rollouts that change what translates a block, the oldest first.
+SELECT * FROM rollouts WHERE state IN ('RUNNING', 'PROMOTED') ORDER BY rollout_id;
+
+-- rollouts: the newest rollouts.
+SELECT * FROM rollouts ORDER BY rollout_id DESC LIMIT %(limit)s;
+
+-- rollout: one rollout.
+SELECT * FROM rollouts WHERE rollout_id = %(rollout_id)s;
+
+-- start_rollout: a candidate begins to take blocks of an incumbent.
+INSERT INTO rollouts (incumbent, candidate, shares, limits)
+VALUES (%(incumbent)s, %(candidate)s, %(shares)s::float8[], %(limits)s) RETURNING rollout_id;
+
+-- step_rollout: the next step of a rollout, where it still is at this one.
+UPDATE rollouts SET step = step + 1, step_at = now()
+WHERE rollout_id = %(rollout_id)s AND step = %(step)s AND state = 'RUNNING' RETURNING rollout_id;
+
+-- end_rollout: the end of a rollout that still is in this state.
+UPDATE rollouts SET state = %(state)s, reason = %(reason)s, ended_at = now()
+WHERE rollout_id = %(rollout_id)s AND state = %(before)s RETURNING rollout_id;
+
+-- rollout_evidence: what was seen of both sides in a step.
+SELECT side, blocks, failed, segments, characters, score_sum, score_squares, timed, seconds, cost, failures FROM rollout_evidence
+WHERE rollout_id = %(rollout_id)s AND step = %(step)s;
+
+-- add_rollout_evidence: what a batch has shown of one side.
+INSERT INTO rollout_evidence AS e (rollout_id, step, side, blocks, failed, segments, characters, score_sum, score_squares,
+                                   timed, seconds, cost, failures)
+VALUES (%(rollout_id)s, %(step)s, %(side)s, %(blocks)s, %(failed)s, %(segments)s, %(characters)s, %(score_sum)s,
+        %(score_squares)s, %(timed)s, %(seconds)s, %(cost)s, %(failures)s)
+ON CONFLICT (rollout_id, step, side) DO UPDATE SET
+    blocks = e.blocks + excluded.blocks, failed = e.failed + excluded.failed, segments = e.segments + excluded.segments,
+    characters = e.characters + excluded.characters, score_sum = e.score_sum + excluded.score_sum,
+    score_squares = e.score_squares + excluded.score_squares, timed = e.timed + excluded.timed,
+    seconds = e.seconds + excluded.seconds, cost = e.cost + excluded.cost,
+    failures = coalesce((
+        SELECT jsonb_object_agg(key, n) FROM (
+            SELECT key, sum(value::bigint) AS n
+            FROM (SELECT * FROM jsonb_each_text(e.failures) UNION ALL SELECT * FROM jsonb_each_text(excluded.failures)) AS parts
+            GROUP BY key
+        ) AS summed
+    ), '{}');
+
+-- add_rollout_decision: what was decided, by which rule, on what evidence.
+INSERT INTO rollout_decisions (rollout_id, step, result, rule, evidence)
+VALUES (%(rollout_id)s, %(step)s, %(result)s, %(rule)s, %(evidence)s);
+
+-- rollout_decisions: what was decided about a rollout, in order.
+SELECT at, step, result, rule, evidence, actor FROM rollout_decisions WHERE rollout_id = %(rollout_id)s ORDER BY decision_id;
+
+-- rollouts_of_job: how many blocks of a job took the candidate of a rollout, and how many it failed, which the incumbent made.
+SELECT r.rollout_id, r.candidate, r.state,
+       count(*) FILTER (WHERE r.candidate = ANY(string_to_array(array_to_string(k.models, '+'), '+'))) AS blocks,
+       count(*) FILTER (WHERE starts_with(k.reason, r.candidate || ' failed its checks')) AS failed
+FROM rollouts r, blocks k WHERE k.job_id = %(job_id)s AND k.result IS NOT NULL
+GROUP BY 1, 2, 3
+HAVING bool_or(r.candidate = ANY(string_to_array(array_to_string(k.models, '+'), '+')) OR starts_with(k.reason, r.candidate || ' failed its checks'))
+ORDER BY 1;
+
 -- add_object: an object of a job in the store, with its checksum; a second time replaces the first.
 INSERT INTO objects (job_id, object_key, sha256, size_bytes) VALUES (%(job_id)s, %(object_key)s, %(sha256)s, %(size_bytes)s)
 ON CONFLICT (job_id, object_key) DO UPDATE SET sha256 = excluded.sha256, size_bytes = excluded.size_bytes, made_at = now();

@@ -144,3 +144,19 @@ def test_the_region_asked_for_wins_and_another_region_never_serves() -> None:
 def test_cheap_before_dear() -> None:
     models = [model("en", "pt", cost=5, name="dear"), model("en", "pt", cost=2, name="cheap")]
     assert names(find_routes(models, "en", "pt", ("economy",))) == ["cheap", "dear"]
+
+
+def test_a_candidate_serves_nobody_until_a_rollout_or_a_profile_names_it(tmp_path: Path) -> None:
+    entry = (
+        "{engine: identity, candidate_for: firefox-en-pt, tier: TIER, source: en, target: pt, licence: x, "
+        "memory_mb: 1, cpu_seconds_per_million_chars: 0}"
+    )
+    usual = load_registry(Settings(home=tmp_path)).plan("en", "pt", "balanced")
+    registry = load_registry(own_models(tmp_path, f"models:\n  next: {entry.replace('TIER', 'standard')}\n"))
+    assert registry.model("next").candidate_for == "firefox-en-pt"
+    assert registry.plan("en", "pt", "balanced") == usual
+    with pytest.raises(RequestError, match="languages and the tier of 'firefox-en-pt'"):
+        load_registry(own_models(tmp_path, f"models:\n  next: {entry.replace('TIER', 'premium')}\n"))
+    stray = entry.replace("TIER", "standard").replace("firefox-en-pt", "nobody")
+    with pytest.raises(RequestError, match="there is no model 'nobody' that is in use"):
+        load_registry(own_models(tmp_path, f"models:\n  next: {stray}\n"))

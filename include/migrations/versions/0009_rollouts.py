@@ -1,0 +1,12 @@
+"""Rollouts of models."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql((Path(__file__).parents[1] / "sql" / "0009_rollouts.sql").read_text().replace("%", "%%"))
