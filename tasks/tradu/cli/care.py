@@ -152,11 +152,12 @@ def resume(job_id: options.JobId, as_json: options.Json = False) -> None:
         output.say(f"Run {run_id} goes on with job {job.job_id}.")
 
 
-LEDGER_HELP = """Which ledger this is, and whether it is trusted.
+LEDGER_HELP = """Which ledger this is, whether it is trusted, and what it takes.
 
 \b
 Examples:
   tradu ledger status
+  tradu ledger partitions
   tradu ledger accept
 """
 ledger = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=LEDGER_HELP)
@@ -216,3 +217,26 @@ def accept(
         output.data(renewed)
     else:
         output.say(f"The ledger is accepted as generation {renewed.generation}; tokens go on from {renewed.token}.")
+
+
+@ledger.command()
+def partitions(as_json: options.Json = False) -> None:
+    """Show what the ledger has of each month: jobs, those not archived, rows (an estimate) and bytes.
+
+    A month that is over is dropped by the watchdog once all its jobs are archived or purged.
+
+    \b
+    Examples:
+      tradu ledger partitions
+    """
+    from tradu.cli.ledger import open_ledger
+    from tradu.ledger import partitions as months
+    from tradu.settings import get_settings
+
+    output = Output(as_json)
+    found = months.look(open_ledger(get_settings()))
+    if as_json:
+        output.data([{"month": str(m.month), "jobs": m.jobs, "hot": m.hot, "partitions": m.partitions} for m in found])
+    else:
+        rows = ((str(m.month), m.jobs, m.hot, m.rows, f"{m.size_bytes / 1e6:,.1f} MB") for m in found)
+        output.table(("month", ">jobs", ">not archived", ">rows", ">size"), rows)

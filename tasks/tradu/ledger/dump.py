@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
-from tradu.errors import DamagedError, RequestError
+from tradu.errors import DamagedError, RequestError, TransientError
 
 ROWS = 8_192
 """Rows of a record batch."""
@@ -123,6 +123,7 @@ def load(connection: psycopg.Connection, table: str, job_id: UUID, batches: Iter
     Raises:
         RequestError: no table of `TABLES`, or a dump of a newer version of Tradu.
         DamagedError: rows of another job, or such as contradict what the ledger has.
+        TransientError: the partitions are not there (any more).
     """
     fields = schema(connection, table)
     incoming = sql.Identifier(f"incoming_{table}")
@@ -143,6 +144,11 @@ def load(connection: psycopg.Connection, table: str, job_id: UUID, batches: Iter
         raise DamagedError(
             f"{table}: the ledger has other rows of job {job_id} than the dump ({error.diag.message_detail})"
         ) from error
+    except psycopg.errors.CheckViolation as error:
+        if error.diag.constraint_name:
+            raise
+        # the partitions were empty, and have just been taken away
+        raise TransientError(f"{table} has no partition for job {job_id}: try again") from error
 
 
 def _known(table: str) -> None:

@@ -23,6 +23,11 @@ def new_job_id(now: datetime, randomness: bytes) -> UUID:
     return _assemble(int(now.timestamp() * 1000), randomness, 7)
 
 
+def first_of(moment: datetime) -> UUID:
+    """The lowest UUID of a moment: where the range of a partition that begins with it begins."""
+    return UUID(int=int(moment.timestamp() * 1000) << _MILLISECONDS_SHIFT)
+
+
 def created_at(identifier: UUID) -> datetime:
     """The time a job or block id carries."""
     return datetime.fromtimestamp((identifier.int >> _MILLISECONDS_SHIFT) / 1000, UTC)

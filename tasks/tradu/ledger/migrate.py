@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import create_engine, text
 
-from tradu.ledger import dump, states
+from tradu.ledger import dump, partitions, states
 from tradu.settings import get_settings
 
 
@@ -66,17 +66,13 @@ END $$
 
 
 def _write_transitions(connection: psycopg.Connection) -> None:
-    """Make the database's table of legal transitions equal to Python's, and partitions for this month and the next."""
+    """Make the database's table of legal transitions equal to Python's, and partitions for the coming months."""
     connection.execute("DELETE FROM transitions")
     with connection.cursor() as cursor:
         cursor.executemany("INSERT INTO transitions VALUES (%s, %s, %s)", states.rows())
     connection.execute(SQL(_GRANTS).format(tables=SQL(", ").join(map(Identifier, dump.TABLES))))
-    connection.execute("SELECT ensure_partitions(m) FROM unnest(%s::timestamptz[]) AS m", [_this_month_and_next()])
-
-
-def _this_month_and_next() -> list[datetime]:
-    now = datetime.now(UTC).replace(day=1)
-    return [now, now.replace(year=now.year + now.month // 12, month=now.month % 12 + 1)]
+    months = [month.first for month in partitions.ahead(datetime.now(UTC))]
+    connection.execute("SELECT ensure_partitions(m) FROM unnest(%s::timestamptz[]) AS m", (months,))
 
 
 if __name__ == "__main__":

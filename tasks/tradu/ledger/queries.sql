@@ -815,6 +815,27 @@ RETURNING setval('fencing_tokens', greatest(%(token)s, (SELECT last_value FROM f
 -- running_jobs: jobs that have not ended.
 SELECT job_id FROM jobs WHERE state IN ('DEFERRED', 'ADMITTED', 'RUNNING');
 
+-- partitions: every partition, and tables that were one and are not dropped yet, by month.
+SELECT p.relname::text AS parent, c.relname::text AS name, right(c.relname, 7) AS suffix,
+       CASE WHEN i.inhrelid IS NULL THEN 'detached' WHEN i.inhdetachpending THEN 'detaching' ELSE 'attached' END AS attachment,
+       greatest(c.reltuples, 0)::bigint AS rows, pg_total_relation_size(c.oid) AS size_bytes
+FROM pg_partitioned_table t JOIN pg_class p ON p.oid = t.partrelid
+JOIN pg_class c ON c.relkind = 'r' AND c.relnamespace = p.relnamespace AND c.relname ~ ('^' || p.relname || '_\d{4}_\d{2}$')
+LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = p.oid
+WHERE pg_table_is_visible(p.oid) ORDER BY 3, 1;
+
+-- missing_partitions: tables that have no partition for a month.
+SELECT missing_partitions(%(suffix)s);
+
+-- jobs_of_months: how many jobs each of these months has, how many are hot, and how many some process works on.
+SELECT m.first, count(j.job_id) AS jobs, count(*) FILTER (WHERE j.residence = 'hot') AS hot,
+       count(*) FILTER (WHERE EXISTS (SELECT FROM stage_leases s WHERE s.job_id = j.job_id AND s.lease_until > now())) AS held
+FROM unnest(%(firsts)s::uuid[], %(lasts)s::uuid[]) AS m (first, last)
+LEFT JOIN jobs j ON j.job_id >= m.first AND j.job_id < m.last GROUP BY m.first;
+
+-- lock_partitions: whether this session alone makes and drops partitions, until it ends.
+SELECT pg_try_advisory_lock(hashtext('tradu.ensure_partitions'));
+
 -- take_upkeep: whether it is time for something that is done now and then, by one process alone.
 INSERT INTO upkeep (name) VALUES (%(name)s)
 ON CONFLICT (name) DO UPDATE SET at = now() WHERE upkeep.at < now() - make_interval(secs => %(seconds)s) RETURNING name;

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from tradu.cluster.warm import warm
 from tradu.errors import TransientError
-from tradu.ledger import rewind
+from tradu.ledger import partitions, rewind
 from tradu.ledger.connection import get_ledger
 from tradu.settings import get_settings
 from tradu.store import Store
 from tradu.watchdog import blocks, instances, orphans, pipeline
+
+PARTITIONS_SECONDS = 600
 
 
 class AttentionError(TransientError):
@@ -25,6 +29,9 @@ def look() -> dict[str, int]:
     settings, ledger = get_settings(), get_ledger("watchdog")
     found = instances.look(ledger, settings) | blocks.look(ledger, settings) | pipeline.look(ledger)
     found |= {"workers_warmed": len(warm(ledger, settings))}  # workers that came, or came back, while jobs run
+    with ledger.transaction() as tx:
+        is_time = tx.tuples("take_upkeep", name="partitions", seconds=PARTITIONS_SECONDS)
+    found |= partitions.upkeep(ledger, datetime.now(UTC)) if is_time else {}
     rewind.check(ledger, Store(settings.store))  # last: the others need no store
     return found
 
