@@ -503,9 +503,9 @@ ON CONFLICT (segment_key) DO UPDATE SET result_id = excluded.result_id, row_numb
 -- history_of: what happened to a job, documents or blocks of it, in order.
 SELECT * FROM history WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s) ORDER BY at;
 
--- find_block: a block by its id; the time that it shares with its job leads to its partition.
+-- find_block: a block by its id; the time that it shares with its job leads to its partitions, that of the documents too.
 SELECT k.*, d.paths[1] AS path FROM blocks k JOIN documents d USING (job_id, document_id)
-WHERE k.job_id BETWEEN %(low)s AND %(high)s AND k.block_id = %(block_id)s;
+WHERE k.job_id BETWEEN %(low)s AND %(high)s AND k.block_id = %(block_id)s AND d.job_id BETWEEN %(low)s AND %(high)s;
 
 -- job_of_run: the job that a DAG run works on.
 SELECT job_id FROM jobs WHERE run_id = %(run_id)s AND state = 'RUNNING';
