@@ -79,6 +79,20 @@ class Settings(BaseSettings):
         description="Dask workers that `tradu up` starts on this machine. Unset: one per core (per GPU with dask-cuda).",
     )
 
+    pool: str = Field(
+        "default",
+        pattern=r"^[a-z][a-z0-9-]*$",
+        description="The pool that a worker belongs to; set for its process alone.",
+    )
+    tier_pools: dict[str, str] = Field(
+        {},
+        description='Tiers that a pool of their own serves, as JSON: {"premium": "gpu"}. Unset: every worker serves every tier.',
+    )
+    pool_workers: dict[str, int] = Field(
+        {},
+        description='Workers that `tradu up` starts besides TRADU_WORKERS, by pool, as JSON: {"gpu": 1}.',
+    )
+
     airflow_schedulers: int = Field(
         1,
         ge=1,

@@ -176,7 +176,7 @@ def _show_totals(report: Report, output: Output) -> None:
     budget = "" if report.job.max_cost is None else f"; it may cost {money(report.job.max_cost)}"
     output.say(f"\nCost: {money(report.cost)} (estimated before: {money(report.job.cost_estimate)}{budget})")
     if stayed := sum(s.stayed for s in report.spending):
-        output.say(f"{stayed:,} segments scored low and did not climb: the budget is spent")
+        output.say(f"{stayed:,} segments scored low and did not climb: for want of budget or of workers")
     for each in report.rollouts:
         output.say(
             f"Rollout {each.rollout_id} ({each.state}): {each.blocks:,} blocks were made by {each.candidate}, "

@@ -6,20 +6,21 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pyarrow as pa
 
 from tradu import layout, tables
-from tradu.cluster import budget, canary, evidence
+from tradu.cluster import budget, canary, evidence, pools
 from tradu.cluster.canary import Shown
 from tradu.cluster.segments import Row, Segment, engines, plan_of, translated, weights
-from tradu.errors import CircuitOpenError
+from tradu.errors import CircuitOpenError, ModelError
 from tradu.inference.cascade import Plan
 from tradu.inference.model import Route
 from tradu.inference.pool import Spent
+from tradu.inference.routes import tier_of
 from tradu.inference.translate import Climb
 from tradu.ledger import circuits, objects
 from tradu.ledger.connection import Ledger, Transaction
@@ -39,6 +40,8 @@ class Attempt:
 
     accepted: int
     left: int
+    handed_on: str = ""
+    """The tier of another pool that blocks were handed on to."""
 
 
 def open_routes(routes: Sequence[Route], shut: Collection[str]) -> list[Route]:
@@ -54,8 +57,10 @@ def attempt(
     shut: Collection[str],
     in_effect: Sequence[Rollout],
     settings: Settings,
+    *,
+    alone: bool = False,
 ) -> Attempt:
-    """Bring claimed blocks of a batch to a result.
+    """Bring claimed blocks of a batch to a result, or let them go on to a tier of another pool, unless it is `alone`.
 
     Raises:
         RequestError: no installed model leads from the source to the target language.
@@ -70,6 +75,17 @@ def attempt(
     usable = open_routes(plan.routes, shut)
     if not usable:
         raise CircuitOpenError(f"no model for {task.source} to {task.target} works: their circuits are open")
+    every, usable = usable, pools.own(usable, settings)
+    higher = tier_of(every[len(usable)]) if len(usable) < len(every) else ""
+    if higher and alone:
+        usable = pools.without_others(every, settings)
+    if higher and trial is not None:
+        trial = canary.limited(trial, len(pools.own(plan.routes, settings)))
+    if not usable:  # the first tier is another pool's already
+        if alone:
+            raise ModelError(f"no worker serves {higher}, and no other tier leads to {task.target}")
+        all_of_them = dict.fromkeys(((c.document_id, c.number) for c in claims), f"{higher} is served by another pool")
+        return _hand_on(ledger, job, task, claims, all_of_them, higher, started_at)
     climbed_at: list[datetime] = []
 
     def allowance() -> float:
@@ -80,6 +96,12 @@ def attempt(
     shown = canary.in_parts(ledger, store, task, claims, held, plan, usable, climb, trial) if trial else None
     pairs = shown.made if shown else translated(ledger, store, task, held, plan, usable, climb)
     keys, rows = [key for key, _ in pairs], [row for _, row in pairs]
+    going_on: dict[tuple[str, int], str] = {}
+    if higher:
+        low = [n for n, row in enumerate(rows) if pools.must_go_on(row, higher, plan)]
+        stays = {n for n in low if alone or not (checks.failed(rows[n].checks) or allowance())}
+        rows = [replace(r, stayed=True, first_score=r.checks.score) if n in stays else r for n, r in enumerate(rows)]
+        going_on = _going_on(rows, [n for n in low if n not in stays], higher)
     health = engines().noted()
     if trial is not None:  # its failures are evidence of its rollout, which ends sooner than its circuit opens
         health.pop(trial.candidate.identity, None)
@@ -98,12 +120,51 @@ def attempt(
         spent=engines().spent() if shown is None else shown.spent,
         disturbed=disturbed,
         shown=shown,
+        alone=f"no worker serves {higher}" if alone and higher else "",
     )
-    made = _commit(ledger, job, task, claims, work, settings)
+    if going_on:
+        _hand_on(ledger, job, task, claims, going_on, higher, started_at)
+    made = _commit(ledger, job, task, [c for c in claims if (c.document_id, c.number) not in going_on], work, settings)
     log.info("batch done: %d of %d blocks accepted", made.accepted, len(claims))
     if not made.accepted:
         store.remove(stored.key)
-    return made
+    return replace(made, handed_on=higher) if going_on else made
+
+
+def _going_on(rows: Sequence[Row], low: Sequence[int], tier: str) -> dict[tuple[str, int], str]:
+    """The blocks with segments that must go on to a tier of another pool, and why."""
+    segments, going = Counter(row.of_block for row in rows), Counter(rows[n].of_block for n in low)
+    return {
+        name: f"{count} of {segments[name]} segments are not good enough and wait for {tier}"
+        for name, count in going.items()
+    }
+
+
+def _hand_on(
+    ledger: Ledger,
+    job: UUID,
+    task: Batch,
+    claims: Sequence[Claim],
+    going_on: Mapping[tuple[str, int], str],
+    tier: str,
+    started_at: datetime,
+) -> Attempt:
+    """Let blocks wait for a tier of another pool."""
+    reasons = [(c, going_on[c.document_id, c.number]) for c in claims if (c.document_id, c.number) in going_on]
+    number = pools.batch_of(task.batch, tier)
+    with ledger.transaction(task.request_id) as tx:
+        tx.run("add_tier_batch", job_id=job, batch=task.batch, number=number, tier=tier)
+        tx.run(
+            "wait_for_tier",
+            job_id=job,
+            number=number,
+            processing_at=started_at,
+            block_ids=[c.block_id for c, _ in reasons],
+            tokens=[c.token for c, _ in reasons],
+            reasons=[reason for _, reason in reasons],
+        )
+        ((left,),) = tx.tuples("to_come", job_id=job, batch=task.batch)
+    return Attempt(0, left, tier)
 
 
 def _read(store: Store, task: Batch, claims: Sequence[Claim]) -> list[Segment]:
@@ -143,6 +204,8 @@ class _Work:
     """Not every model was at hand."""
     shown: Shown | None
     """What a rollout's candidate and the incumbent did in it, where one runs."""
+    alone: str = ""
+    """Why it did without the tiers of other pools; empty: it did not have to."""
 
 
 def _commit(
@@ -180,7 +243,7 @@ def _commit(
         fresh = {name for name, c in zip(names, claims, strict=True) if c.block_id in current}
         if len(accepted) < len(claims):
             _report_stale(tx, job, task, len(claims) - len(accepted))
-            worth = {key: row for key, row in worth.items() if work.rows[row].of_block in fresh}
+        worth = {key: row for key, row in worth.items() if work.rows[row].of_block in fresh}
         if worth:
             known = {"keys": list(worth), "rows": list(worth.values())}
             tx.send("add_known", job_id=job, object_key=work.stored.key, **known)
@@ -217,14 +280,16 @@ def _climbed(rows: Sequence[Row], plan: Plan) -> str:
 
 def _said(work: _Work, of_block: Mapping[tuple[str, int], Sequence[Row]], name: tuple[str, int]) -> str:
     """What is to be said of how a block was made; empty: nothing."""
-    both = (work.shown.said(name) if work.shown else "", _stayed(of_block[name]))
+    both = (work.shown.said(name) if work.shown else "", _stayed(of_block[name], work.alone))
     return "; ".join(said for said in both if said)
 
 
-def _stayed(rows: Sequence[Row]) -> str:
+def _stayed(rows: Sequence[Row], alone: str) -> str:
     """What a block did without; empty: nothing."""
     own = sum(row.stayed for row in rows)
-    return f"{own} of {len(rows)} segments scored low and did not climb: the budget is spent" if own else ""
+    return (
+        f"{own} of {len(rows)} segments scored low and did not climb: {alone or 'the budget is spent'}" if own else ""
+    )
 
 
 def add_spending(

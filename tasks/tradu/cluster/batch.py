@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 
 from tradu import telemetry
-from tradu.cluster import canary
+from tradu.cluster import canary, pools
 from tradu.cluster.attempt import Attempt, add_spending, attempt, circuit_limits, note_health, noted_health, open_routes
 from tradu.cluster.heartbeat import Heartbeat, Held
 from tradu.cluster.segments import engines, plan_of
@@ -41,11 +41,13 @@ kind = "worker"
 """What this process is called in the ledger; `tradu.cluster.preload` adds the worker's name."""
 
 
-def run_batch(job_id: str, batch: int) -> int:
+def run_batch(job_id: str, batch: int, alone: bool = False) -> int:
     """Translate what is free of a batch; how many blocks this call brought to a result.
 
     The ledger decides what is free and how often a block may be tried, so calling it twice, or twice at once, is
     harmless. A failed attempt hands its blocks back with the cause; when their budget is spent they are quarantined.
+    Blocks that must go on to a tier of another pool are handed on; `alone`, because that has no worker, they
+    stay at what this one can do.
 
     Raises:
         SystemicError: the ledger or the store can't be reached; leases run out, and the shard is submitted again.
@@ -58,7 +60,9 @@ def run_batch(job_id: str, batch: int) -> int:
         if found.claims and found.task is not None:
             task = found.task
             with telemetry.bound(job_id=job_id, batch=batch, shard=task.shard, request_id=task.request_id):
-                made = _try_all(ledger, job, task, found, settings)
+                made = _try_all(ledger, job, task, replace(found, alone=alone), settings)
+                if made.handed_on:
+                    pools.hand_on(job_id, task, made.handed_on, min(c.token for c in found.claims), settings)
             done += made.accepted
             if not made.left:
                 return done
@@ -94,6 +98,8 @@ class _Found:
     shut: Collection[str] = ()
     """Circuits through which nothing may go."""
     in_effect: Sequence[Rollout] = ()
+    alone: bool = False
+    """The pools of other tiers have no workers."""
 
 
 def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
@@ -168,7 +174,8 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
                 _try(ledger, job, replace(task, profile=profile), claims, found, settings)
                 for profile, claims in by_profile.items()
             ]
-            return Attempt(sum(m.accepted for m in made), made[-1].left)
+            handed_on = next((m.handed_on for m in made if m.handed_on), "")
+            return Attempt(sum(m.accepted for m in made), made[-1].left, handed_on)
     except _SYSTEMIC as error:
         _release(ledger, job, task, found.claims, error, settings)
         raise SystemicError(_said(error)) from error
@@ -177,7 +184,7 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
 def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], found: _Found, settings: Settings) -> Attempt:
     """One attempt; a failed one hands its blocks back."""
     try:
-        return attempt(ledger, job, task, claims, found.shut, found.in_effect, settings)
+        return attempt(ledger, job, task, claims, found.shut, found.in_effect, settings, alone=found.alone)
     except Exception as error:
         kind = class_of(error, Store(settings.store))
         if kind is ErrorClass.SYSTEMIC:

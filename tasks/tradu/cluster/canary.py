@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tradu.cluster import evidence
 from tradu.cluster.segments import (
@@ -127,6 +127,12 @@ def applied(plan: Plan, in_effect: Iterable[Rollout]) -> tuple[Plan, Trial | Non
         elif trial is None:
             trial = Trial(rollout, incumbent, candidate, replaced)
     return plan, trial
+
+
+def limited(trial: Trial, count: int) -> Trial | None:
+    """A trial that goes no further than so many routes; None: its candidate has no part in them."""
+    cut = replace(trial, plan=replace(trial.plan, routes=trial.plan.routes[:count]))
+    return cut if any(trial.candidate in route for route in cut.plan.routes) else None
 
 
 def in_parts(

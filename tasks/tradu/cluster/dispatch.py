@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
-from tradu.cluster import KEY, is_alive, workers
+from tradu.cluster import KEY, is_alive, pools, workers
 from tradu.cluster.placement import Host, place
 from tradu.cluster.warm import Waiting, needs_of
 from tradu.errors import SystemicError
@@ -67,11 +67,19 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
             ((epoch,),) = tx.tuples("next_epoch", job_id=job_id, shard=shard)
         hosts = workers.observed(client.scheduler_info())
         futures = []
-        for languages, group in groupby(sorted(batches, key=itemgetter(1, 2, 0)), key=itemgetter(1, 2)):
-            numbers = [number for number, _, _ in group]
-            where = _where((*languages, request.profile), hosts, ledger, settings)
+        for (source, target, tier), group in groupby(
+            sorted(batches, key=itemgetter(1, 2, 3, 0)), key=itemgetter(1, 2, 3)
+        ):
+            numbers = [batch[0] for batch in group]
+            pool = pools.pool_of(tier, settings) if tier else pools.DEFAULT
+            mine = [host for host in hosts if host.pool == pool]
+            where = _where((source, target, request.profile), mine, ledger, settings)
+            of_pool, alone = pools.where(pool, hosts, again=epoch > 1)
+            if resources := where.get("resources", {}) | of_pool:
+                where["resources"] = resources
             keys: list[Any] = [(KEY, job, shard, epoch, number) for number in numbers]
-            futures += client.map(run_batch, [job] * len(numbers), numbers, key=keys, pure=False, retries=0, **where)
+            args = [job] * len(numbers), numbers, [alone] * len(numbers)
+            futures += client.map(run_batch, *args, key=keys, pure=False, retries=0, **where)
         fire_and_forget(futures)
         _wait_for_arrival(client, job, shard, epoch, futures)
     finally:
@@ -89,7 +97,8 @@ def _where(name: tuple[str, str, str], hosts: Sequence[Host], ledger: Ledger, se
     registry = load_registry(settings)
     with ledger.transaction() as tx:
         waiting = tx.rows("work_to_come", Waiting)
-    needs = needs_of([*waiting, *([] if any(w.name == name for w in waiting) else [Waiting(*name, 0)])], registry)
+    waiting += [] if any(w.name == name for w in waiting) else [Waiting(*name, 0)]
+    needs = needs_of(waiting, registry, settings, hosts[0].pool)
     need = next((n for n in needs if n.name == name), None)
     if need is None:  # nothing leads there: the batch says so
         return {}

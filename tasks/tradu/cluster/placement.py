@@ -39,6 +39,7 @@ class Host:
     """Identities of models that it has loaded."""
     roomy: bool = False
     """Every model there is fits at once."""
+    pool: str = "default"
 
 
 @dataclass(slots=True)

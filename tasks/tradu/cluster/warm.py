@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tradu.cluster import WARM_KEY, has_arrived, placement, segments, workers
+from tradu.cluster import WARM_KEY, has_arrived, placement, pools, segments, workers
 from tradu.cluster.placement import Host, Need
 from tradu.errors import RequestError, SystemicError
 from tradu.inference.pool import memory_of
 from tradu.inference.registry import Registry, load_registry
+from tradu.inference.routes import tier_of
 from tradu.ledger.connection import Ledger
 from tradu.settings import Settings
 
@@ -36,15 +37,18 @@ class Waiting:
         return self.source, self.target, self.profile
 
 
-def needs_of(waiting: Iterable[Waiting], registry: Registry) -> list[Need]:
-    """The models that the work climbs through; pairs that nothing leads between need none."""
+def needs_of(waiting: Iterable[Waiting], registry: Registry, settings: Settings, pool: str) -> list[Need]:
+    """The models that the work climbs through on the workers of a pool; pairs that nothing leads between need none."""
     needs = []
     for each in waiting:
         try:
             plan = registry.plan(each.source, each.target, each.profile)
         except RequestError:
             continue
-        models = {m.identity: memory_of(m) for rung in plan.rungs for m in rung}
+        if pool != pools.DEFAULT and all(pools.pool_of(tier_of(rung), settings) != pool for rung in plan.rungs):
+            continue
+        rungs = pools.own(plan.rungs, settings, pool)
+        models = {m.identity: memory_of(m) for rung in rungs for m in rung}
         load = each.size_bytes / 1e6 * plan.cpu_seconds_per_million_chars
         needs.append(Need(each.name, models, load))
     return needs
@@ -74,8 +78,16 @@ def warm(
     if not waiting:
         return {}
     try:
-        needs = needs_of(waiting, registry or load_registry(settings))
-        asked = ask(lambda hosts: missing(needs, hosts), settings)
+        known = registry or load_registry(settings)
+
+        def choose(hosts: list[Host]) -> dict[str, list[str]]:
+            chosen: dict[str, list[str]] = {}
+            for pool in {host.pool for host in hosts}:
+                own = [host for host in hosts if host.pool == pool]
+                chosen |= missing(needs_of(waiting, known, settings, pool), own)
+            return chosen
+
+        asked = ask(choose, settings)
     except (SystemicError, RequestError) as error:
         log.warning("no models are loaded ahead: %s", error)
         return {}

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from tradu.cluster import segments
 from tradu.cluster.placement import Host
+from tradu.cluster.pools import resource
 from tradu.errors import TraduError
 from tradu.inference.pool import EnginePool, memory_of
 from tradu.settings import Settings, get_settings
@@ -39,10 +40,19 @@ class Models(WorkerPlugin):
     async def setup(self, worker: Worker) -> None:
         """Bound the pool, and say so in the worker's resources, its heartbeats and its metrics."""
         pool = segments.engines()
-        pool.budget_mb = budget_mb(get_settings(), worker.memory_manager.memory_limit)
+        settings = get_settings()
+        pool.budget_mb = budget_mb(settings, worker.memory_manager.memory_limit)
         roomy = holds_all(pool)
-        worker.metrics[METRIC] = lambda _worker: asdict(pool.held()) | {"budget_mb": pool.budget_mb, "roomy": roomy}
+        worker.metrics[METRIC] = lambda _worker: (
+            asdict(pool.held())
+            | {
+                "budget_mb": pool.budget_mb,
+                "roomy": roomy,
+                "pool": settings.pool,
+            }
+        )
         resources = {RESOURCES[device]: mb for device, mb in pool.budget_mb.items()}
+        resources[resource(settings.pool)] = float(worker.state.nthreads)
         if worker.status.name == "running":
             await worker.set_resources(**resources)
         else:  # it tells the scheduler when it registers
@@ -110,5 +120,5 @@ def observed(info: Mapping[str, Any]) -> list[Host]:
     found = []
     for address, worker in info["workers"].items():
         if (held := worker.get("metrics", {}).get(METRIC)) is not None:
-            found.append(Host(address, held["budget_mb"], frozenset(held["models"]), held["roomy"]))
+            found.append(Host(address, held["budget_mb"], frozenset(held["models"]), held["roomy"], held["pool"]))
     return found

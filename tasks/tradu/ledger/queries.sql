@@ -125,8 +125,8 @@ INSERT INTO batches (job_id, batch, source, target, part, row_group, characters)
 VALUES (%(job_id)s, %(batch)s, %(source)s, %(target)s, %(part)s, %(row_group)s, %(characters)s)
 ON CONFLICT DO NOTHING;
 
--- batches: every batch of a job with its size, in order.
-SELECT batch, source, target, characters FROM batches WHERE job_id = %(job_id)s ORDER BY batch;
+-- batches: every batch of a job with its size, in order; not those of blocks that wait for a tier, which are in them too.
+SELECT batch, source, target, characters FROM batches WHERE job_id = %(job_id)s AND tier = '' ORDER BY batch;
 
 -- place_batches: gives batches their shards.
 UPDATE batches SET shard = p.shard
@@ -146,8 +146,8 @@ FROM jobs j JOIN documents d USING (job_id) CROSS JOIN LATERAL unnest(j.targets)
 WHERE j.state = 'RUNNING' AND d.state IN ('REGISTERED', 'PARTITIONED', 'TRANSLATING') AND d.source IS NOT NULL
 GROUP BY d.source, t.target, j.profile;
 
--- waiting_batches: batches of a shard with blocks that still want a translation, and their languages.
-SELECT DISTINCT b.batch, b.source, b.target FROM batches b JOIN blocks k USING (job_id, batch)
+-- waiting_batches: batches of a shard with blocks that still want a translation, and their languages and tier.
+SELECT DISTINCT b.batch, b.source, b.target, b.tier FROM batches b JOIN blocks k USING (job_id, batch)
 WHERE b.job_id = %(job_id)s AND b.shard = %(shard)s AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING') ORDER BY 1;
 
 -- next_epoch: a new submission of a shard.
@@ -166,7 +166,7 @@ LEFT JOIN blocks k ON k.job_id = b.job_id AND k.batch = b.batch AND k.state IN (
 GROUP BY w.job_id, w.shard, j.state;
 
 -- batch: where a batch lies and what it is.
-SELECT b.batch, b.source, b.target, b.part, b.row_group, b.characters, b.shard, j.profile, j.request_id, j.tenant, j.max_cost
+SELECT b.batch, b.source, b.target, b.part, b.row_group, b.characters, b.shard, j.profile, j.request_id, j.tenant, j.max_cost, b.tier
 FROM batches b JOIN jobs j USING (job_id)
 WHERE b.job_id = %(job_id)s AND b.batch = %(batch)s AND j.state = 'RUNNING';
 
@@ -304,6 +304,24 @@ FROM (
     FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(models)s::text[], %(tiers)s::text[],
                                %(scores)s::real[], %(seconds)s::real[], %(costs)s::float8[], %(reasons)s::text[])
           AS u (id, held, models, tier, score, seconds, cost, reason) ORDER BY id) AS r,
+    LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
+    WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
+) AS r
+WHERE blocks.job_id = r.job_id AND blocks.block_id = r.block_id
+RETURNING blocks.block_id;
+
+-- add_tier_batch: a batch for blocks of another one that wait for a tier; a second time adds nothing.
+INSERT INTO batches (job_id, batch, shard, source, target, part, row_group, characters, tier)
+SELECT job_id, %(number)s, shard, source, target, part, row_group, 0, %(tier)s FROM batches
+WHERE job_id = %(job_id)s AND batch = %(batch)s ON CONFLICT DO NOTHING;
+
+-- wait_for_tier: blocks that were judged wait for a tier of another pool, in a batch of its own; their budget is not spent.
+UPDATE blocks SET state = 'PENDING', batch = %(number)s, lease_until = NULL, attempt = blocks.attempt - 1, not_before = NULL,
+       processing_at = coalesce(blocks.processing_at, %(processing_at)s), validating_at = clock_timestamp(),
+       reason = r.reason, updated_at = now()
+FROM (
+    SELECT k.job_id, k.block_id, r.reason
+    FROM (SELECT * FROM unnest(%(block_ids)s::uuid[], %(tokens)s::bigint[], %(reasons)s::text[]) AS u (id, held, reason) ORDER BY id) AS r,
     LATERAL (SELECT * FROM blocks WHERE job_id = %(job_id)s AND block_id = r.id FOR UPDATE OFFSET 0) AS k
     WHERE k.token = r.held AND k.state IN ('CLAIMED', 'PROCESSING')
 ) AS r

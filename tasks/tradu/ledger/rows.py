@@ -79,6 +79,8 @@ class Batch:
     tenant: str = "default"
     max_cost: float | None = None
     """What its job may cost; None: whatever it takes."""
+    tier: str = ""
+    """The tier that its blocks wait for; empty: the first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,11 +110,12 @@ def worker_count(layout: Layout, host: Host) -> int:
 
 def dask_workers(layout: Layout, host: Host) -> list[Service]:
     """The workers, each a program of its own, so that one that is killed comes back alone."""
-    count = worker_count(layout, host)
-    return [_dask_worker(layout, host, index, count) for index in range(count)]
+    pools = ["default"] * worker_count(layout, host)
+    pools += [pool for pool, number in layout.settings.pool_workers.items() for _ in range(number)]
+    return [_dask_worker(layout, host, index, len(pools), pool) for index, pool in enumerate(pools)]
 
 
-def _dask_worker(layout: Layout, host: Host, index: int, count: int) -> Service:
+def _dask_worker(layout: Layout, host: Host, index: int, count: int, pool: str) -> Service:
     memory_bytes = max(512 * MIB, int(host.memory_bytes * _WORKERS_SHARE / count))
     kind = ("cuda", "worker") if host.gpus else ("worker",)
     # dask cuda worker has a nanny of its own and no flag against it
@@ -127,6 +128,8 @@ def _dask_worker(layout: Layout, host: Host, index: int, count: int) -> Service:
     # no MALLOC_TRIM_THRESHOLD_ (Dask sets one): engines take and give back megabytes a sentence, and each return to the
     # kernel costs page faults: a fifth of the worker's time
     environment = {"MALLOC_ARENA_MAX": "2", **_QUIET_DASK}
+    if pool != "default":
+        environment["TRADU_POOL"] = pool
     if host.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = str(index % host.gpus)
     return Service(f"dask-worker-{index}", command, environment, layout.run)

@@ -129,6 +129,13 @@ def test_who_runs_dask(
     assert devices == (["0", "1"] if gpus else [None] * len(listed))
 
 
+def test_workers_of_pools_come_besides_and_know_their_pool(tmp_path: Path) -> None:
+    layout = _layout(tmp_path, workers=2, pool_workers={"gpu": 1})
+    listed = services.dask_workers(layout, Host(4, 8 * GIB, 0))
+    assert [service.environment.get("TRADU_POOL") for service in listed] == [None, None, "gpu"]
+    assert len({service.name for service in listed}) == 3
+
+
 def test_no_embedded_server_when_both_databases_are_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql+psycopg2://a:b@db/airflow")
     layout = _layout(tmp_path, ledger_url="postgresql://a:b@db/tradu")

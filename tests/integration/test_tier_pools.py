@@ -1,0 +1,137 @@
+"""A tier on a pool of its own: what scores low is done there, and where the pool has no worker nothing is held up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from uuid import UUID
+
+import pytest
+from distributed import Client, LocalCluster
+
+from fixtures.line import Line
+from tradu.cluster import dispatch, is_alive, pools, segments, workers
+from tradu.ledger.rows import HistoryRow, Spending
+from tradu.settings import get_settings
+
+PROFILES = "profiles:\n  strict: {description: Much climbs., tiers: [standard, premium], climb_below: 0.93}\n"
+GOOD = "The harbour was closed all winter.\n"
+LOW = "The name is bound to the object in the outer namespace determined by nonlocal.\n"
+PREMIUM = "firefox-en-pt-reranked"
+
+
+@pytest.fixture(scope="module")
+def dask_cluster() -> Iterator[str]:
+    """Workers of this module alone."""
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.fixture
+def client(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    (the_line.folder / "profiles.yaml").write_text(PROFILES)
+    monkeypatch.setenv("TRADU_TIER_POOLS", '{"premium": "dear"}')
+    the_line.put({"good.txt": GOOD, "low.txt": LOW})
+    with Client(get_settings().dask_scheduler, set_as_default=False) as connected:
+        yield connected
+
+
+def start(client: Client, pool_names: Sequence[str], tiers: str = '{"premium": "dear"}') -> list[str]:
+    """The workers in these pools; their addresses."""
+    addresses: list[str] = sorted(client.scheduler_info()["workers"])
+    for address, pool in zip(addresses, pool_names, strict=True):
+        client.run(_begin_anew, {"TRADU_POOL": pool, "TRADU_TIER_POOLS": tiers}, workers=[address])
+    client.run(_only_its_own)  # as a worker that was started in this pool and in no other one
+    until(lambda: sorted(h.pool for h in workers.observed(client.scheduler_info())) == sorted(pool_names))
+    return addresses
+
+
+def _begin_anew(environment: dict[str, str]) -> None:
+    import os
+
+    segments.engines().close()
+    os.environ.update(environment)
+
+
+async def _only_its_own(dask_worker: object) -> None:
+    await workers.Models().setup(dask_worker)  # type: ignore[arg-type]
+    mine = pools.resource(get_settings().pool)
+    others = {name: 0.0 for name in dask_worker.state.total_resources if name.startswith("pool-") and name != mine}  # type: ignore[attr-defined]
+    await dask_worker.set_resources(**others)  # type: ignore[attr-defined]
+
+
+def _models() -> set[str]:
+    return {name.partition("@")[0] for name in segments.engines().held().models}
+
+
+def history(the_line: Line, job: str, path: str) -> list[HistoryRow]:
+    document = the_line.documents(job)[path].document_id
+    with the_line.ledger.transaction() as tx:
+        ids = [str(b.block_id) for b in the_line.blocks(job) if b.document_id == document]
+        return tx.rows("history_of", HistoryRow, job_id=UUID(job), entity_ids=ids)
+
+
+def spending(the_line: Line, job: str) -> dict[str, Spending]:
+    with the_line.ledger.transaction() as tx:
+        return {row.tier: row for row in tx.rows("spending", Spending, job_id=UUID(job))}
+
+
+def until(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_what_scores_low_is_done_by_the_tiers_own_workers_and_comes_out_the_same(
+    the_line: Line, client: Client
+) -> None:
+    cheap, dear = start(client, ["default", "dear"])
+    job = the_line.admit("pools", source="en", profile="strict")
+    the_line.infer(job, the_line.prepare(job))
+    assert PREMIUM in client.run(_models)[dear]
+    assert PREMIUM not in client.run(_models)[cheap]
+    (only,) = {s.actor for s in history(the_line, job, "good.txt") if s.to_state == "VALIDATING"}
+    steps = history(the_line, job, "low.txt")
+    assert [s.to_state for s in steps] == [
+        *("PENDING", "CLAIMED", "PROCESSING", "VALIDATING"),
+        *("PENDING", "CLAIMED", "PROCESSING", "VALIDATING", "PROCESSING", "VALIDATING"),
+    ]
+    assert steps[4].reason == "1 of 1 segments are not good enough and wait for premium"
+    assert steps[1].actor == steps[4].actor == only
+    assert {s.actor for s in steps[5:]} != {only}
+    assert [s.attempt for s in steps if s.to_state == "CLAIMED"] == [1, 1], "it spends no retry budget"
+    assert spending(the_line, job)["premium"].texts == 1
+    assert the_line.deliver(job) == "COMPLETED"
+
+    start(client, ["default", "default"], "{}")
+    with the_line.ledger.transaction() as tx:
+        tx.connection.execute("DELETE FROM known_segments")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRADU_TIER_POOLS", "{}")
+        together = the_line.admit("together", source="en", profile="strict")
+        the_line.infer(together, the_line.prepare(together))
+    assert spending(the_line, together)["premium"].texts == 1
+    assert the_line.deliver(together) == "COMPLETED"
+    for path in ("good.txt", "low.txt"):
+        assert the_line.output(together, path) == the_line.output(job, path)
+
+
+def test_where_the_pool_has_no_worker_the_block_stays_and_says_so(the_line: Line, client: Client) -> None:
+    start(client, ["default", "default"])
+    job = the_line.admit("alone", source="en", profile="strict")
+    (shard,) = the_line.prepare(job)
+    dispatch.submit(UUID(job), shard, the_line.ledger, get_settings())
+    number = pools.batch_of(0, "premium")
+    until(lambda: any(b.batch == number and b.state == "PENDING" for b in the_line.blocks(job)))
+    until(lambda: not client.run_on_scheduler(is_alive, job=job, shard=shard, epoch=1))
+    assert {b.state for b in the_line.blocks(job)} == {"PENDING", "VALIDATING"}
+    the_line.infer(job, [shard])  # as the shard's trigger does when nothing has changed for a while
+    assert sorted(b.reason or "" for b in the_line.blocks(job)) == [
+        "",
+        "1 of 1 segments scored low and did not climb: no worker serves premium",
+    ]
+    assert spending(the_line, job)["standard"].stayed == 1
+    assert the_line.deliver(job) == "COMPLETED"
