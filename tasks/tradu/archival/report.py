@@ -36,7 +36,7 @@ def tiers(ledger: Ledger, policy: Policy) -> list[TierReport]:
         found = {tier: rest for tier, *rest in tx.tuples("tiers")}
     made = []
     for tier in (Residence.HOT, Residence.WARM, Residence.COLD):
-        jobs, size, hot = found.get(tier, (0, 0, 0))
+        jobs, size, hot = map(int, found.get(tier, (0, 0, 0)))
         cost, in_hot = (b / GB * policy.price(t) for b, t in ((size, tier), (hot, Residence.HOT)))
-        made.append(TierReport(tier, int(jobs), int(size), int(hot), cost, in_hot))
+        made.append(TierReport(tier, jobs, size, hot, cost, in_hot))
     return made
