@@ -36,8 +36,17 @@ def dags(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dags]:
 
 def test_the_dags_are_these(dags: Dags) -> None:
     assert sorted(dags) == [
-        "tradu_decide", "tradu_nightly", "tradu_rollout", "tradu_sweep", "tradu_translate", "tradu_watchdog"
-    ]  # fmt: skip
+        "tradu_archive",
+        "tradu_decide",
+        "tradu_nightly",
+        "tradu_purge",
+        "tradu_restore",
+        "tradu_rollout",
+        "tradu_scrub",
+        "tradu_sweep",
+        "tradu_translate",
+        "tradu_watchdog",
+    ]
 
 
 def test_the_line_is_in_order(dags: Dags) -> None:

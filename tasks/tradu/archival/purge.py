@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
@@ -12,7 +15,7 @@ from tradu import layout
 from tradu.archival import archive, rows
 from tradu.archival.context import Held
 from tradu.errors import RequestError
-from tradu.ledger.connection import Transaction
+from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.rows import Document
 
 log = logging.getLogger(__name__)
@@ -54,3 +57,22 @@ def certify(tx: Transaction, kind: str, subject: str, counts: Mapping[str, int],
     """Write the certificate: what kind of thing was erased, how much of it, when, by whom; neither names nor text."""
     digest = hashlib.sha256(subject.encode()).hexdigest()
     tx.run("certify_erasure", kind=kind, subject_sha256=digest, counts=Jsonb(dict(counts)), by=by)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What was removed for ever."""
+
+    erasure_id: int
+    kind: str
+    subject_sha256: str
+    """Of the id of the job or document, or of the name of the tenant."""
+    counts: dict[str, Any]
+    by: str
+    at: datetime
+
+
+def certificates(ledger: Ledger, limit: int) -> list[Certificate]:
+    """Certificates, the newest first."""
+    with ledger.transaction() as tx:
+        return tx.rows("erasures", Certificate, limit=limit)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
-from tradu.archival.policy import Policy, Residence
-from tradu.ledger.connection import Ledger
+from tradu.archival.policy import Policy, Residence, load_policy
+from tradu.ledger.connection import Ledger, get_ledger
+from tradu.settings import get_settings
 
 GB = 1e9
 
@@ -40,3 +43,18 @@ def tiers(ledger: Ledger, policy: Policy) -> list[TierReport]:
         cost, in_hot = (b / GB * policy.price(t) for b, t in ((size, tier), (hot, Residence.HOT)))
         made.append(TierReport(tier, jobs, size, hot, cost, in_hot))
     return made
+
+
+def after_run(done: Sequence[Mapping[str, int]]) -> dict[str, object]:
+    """What the groups of a run did together, what it saves in a month, and what lies in each tier afterwards."""
+    policy = load_policy(get_settings())
+    total = Counter[str]()
+    for counts in done:
+        total.update(counts)
+    freed, taken = (total[name] / GB for name in ("freed_bytes", "taken_bytes"))
+    saved = freed * policy.price(Residence.HOT) - taken * policy.price(Residence.WARM)
+    return {
+        "done": dict(total),
+        "saved_a_month": saved,
+        "tiers": [asdict(t) for t in tiers(get_ledger("task"), policy)],
+    }

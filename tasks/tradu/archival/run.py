@@ -1,21 +1,25 @@
-"""A run of the archive: what is due by the policy, in groups, each of which may be done again at any time."""
+"""Runs of archival as DAGs and commands start them: what is due, in groups, each of which may be done again."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
-from tradu.archival import archive, catalogue, purge, restore, tiers
+from tradu.archival import archive, catalogue, purge, restore, select, tiers
 from tradu.archival.context import held
-from tradu.archival.policy import MOST_GROUPS, Act, Due, Policy, Residence, due
+from tradu.archival.policy import MOST_GROUPS, Act, Due, Policy, Residence, due, load_policy
 from tradu.errors import DataError, RequestError
-from tradu.ledger.connection import Ledger
+from tradu.ledger.connection import Ledger, get_ledger
+from tradu.settings import get_settings
+from tradu.store import Store
 
 log = logging.getLogger(__name__)
+ARCHIVING = frozenset({Act.ARCHIVE, Act.COOL})
+PURGING = frozenset({Act.PURGE})
 
 
 @dataclass(slots=True)
@@ -23,7 +27,7 @@ class Done:
     """What a run, or a group of it, did."""
 
     jobs: Counter[str] = field(default_factory=Counter)
-    """Jobs by what was done with them; `left`: those that could not be archived, each with an incident."""
+    """Jobs by what was done with them; `left`: those that stay as they are, each with an incident."""
     freed_bytes: int = 0
     """No longer in hot."""
     taken_bytes: int = 0
@@ -34,37 +38,39 @@ class Done:
         return {**self.jobs, "freed_bytes": self.freed_bytes, "taken_bytes": self.taken_bytes}
 
 
-def plan(ledger: Ledger, policy: Policy, now: datetime, acts: frozenset[Act]) -> list[int]:
-    """The groups that a run is mapped over: none where nothing is due, at most 32."""
-    count = sum(1 for _ in _due(ledger, policy, now, acts))
-    return list(range(min(MOST_GROUPS, count)))
+def due_now(acts: frozenset[Act]) -> list[Due]:
+    """What is due of these acts, by the ledger and the policy of the settings."""
+    return _due(get_ledger("task"), load_policy(get_settings()), datetime.now(UTC), acts)
 
 
-def share(found: list[Due], group: int, groups: int) -> list[Due]:
+def _due(ledger: Ledger, policy: Policy, now: datetime, acts: frozenset[Act]) -> list[Due]:
+    return [one for one in due(catalogue.candidates(ledger), policy, now) if one.act in acts]
+
+
+def plan(acts: frozenset[Act]) -> list[list[int]]:
+    """The groups that a run is mapped over, each as its number and how many there are: none where nothing is due."""
+    groups = min(MOST_GROUPS, len(due_now(acts)))
+    return [[group, groups] for group in range(groups)]
+
+
+def share(found: Iterable[Due], group: int, groups: int) -> list[Due]:
     """The jobs of one group. A job's group is in its id: it stays the same while others are done, in any process."""
     return [one for one in found if one.job_id.int % groups == group]
 
 
+def run_now(acts: frozenset[Act], by: str, group: int = 0, groups: int = 1) -> Done:
+    """`run_group` by the ledger and the policy of the settings."""
+    return run_group(get_ledger("task"), load_policy(get_settings()), datetime.now(UTC), acts, by, group, groups)
+
+
 def run_group(
-    ledger: Ledger,
-    policy: Policy,
-    now: datetime,
-    acts: frozenset[Act],
-    by: str,
-    group: int = 0,
-    groups: int = 1,
-    seen: Callable[[Due], None] = lambda _due: None,
+    ledger: Ledger, policy: Policy, now: datetime, acts: frozenset[Act], by: str, group: int = 0, groups: int = 1
 ) -> Done:
     """Do what is due for the jobs of a group. One that can't be archived stays as it is, and the others go on."""
     done = Done()
-    for one in share(list(_due(ledger, policy, now, acts)), group, groups):
+    for one in share(_due(ledger, policy, now, acts), group, groups):
         carry_out(one, policy, by, done)
-        seen(one)
     return done
-
-
-def _due(ledger: Ledger, policy: Policy, now: datetime, acts: frozenset[Act]) -> Iterator[Due]:
-    return (one for one in due(catalogue.candidates(ledger), policy, now) if one.act in acts)
 
 
 def carry_out(one: Due, policy: Policy, by: str, done: Done, kind: str = "retention") -> None:
@@ -88,6 +94,28 @@ def carry_out(one: Due, policy: Policy, by: str, done: Done, kind: str = "retent
             done.jobs[one.act] += 1
 
 
+def plan_restore(
+    job_id: str | None = None, document_id: str | None = None, since: str | None = None, until: str | None = None
+) -> list[list[str]]:
+    """The archived jobs that fit, in at most 32 groups; days are ISO 8601, UTC.
+
+    Raises:
+        RequestError: nothing is asked, or no archived job fits.
+    """
+    first, last = (datetime.fromisoformat(day).replace(tzinfo=UTC) if day else None for day in (since, until))
+    jobs = [
+        str(job)
+        for job in select.select(
+            get_ledger("task"),
+            job_id=UUID(job_id) if job_id else None,
+            document_id=document_id,
+            since=first,
+            until=last,
+        )
+    ]
+    return [jobs[group::MOST_GROUPS] for group in range(min(MOST_GROUPS, len(jobs)))]
+
+
 def restore_job(job_id: UUID, policy: Policy) -> bool:
     """Bring a job back to hot; false where it is there.
 
@@ -98,3 +126,33 @@ def restore_job(job_id: UUID, policy: Policy) -> bool:
     """
     with held(job_id) as ours:
         return restore.restore(ours, policy)
+
+
+def restore_jobs(jobs: Iterable[str]) -> int:
+    """Bring jobs back to hot; how many were not there. A second time finds them there.
+
+    Raises:
+        As `restore_job`.
+    """
+    policy = load_policy(get_settings())
+    return sum(restore_job(UUID(job), policy) for job in jobs)
+
+
+def wake(jobs: Iterable[str]) -> list[str]:
+    """Ask for archives that can't be read yet; which jobs they are of."""
+    store, policy = Store(get_settings().store), load_policy(get_settings())
+    return [job for job in jobs if tiers.wake(store, _packs(store, job), policy)]
+
+
+def asleep(jobs: Iterable[str]) -> list[str]:
+    """Which jobs have archives that can't be read yet."""
+    store = Store(get_settings().store)
+    return [job for job in jobs if tiers.asleep(store, _packs(store, job))]
+
+
+def _packs(store: Store, job: str) -> list[str]:
+    """The packs of a job that is not hot; none where there is no archive, which the restore then says."""
+    try:
+        return [file.key for file in catalogue.manifest_of(store, UUID(job)).files]
+    except DataError:
+        return []

@@ -25,17 +25,18 @@ def settle(store: Store, manifest: Manifest, storage_class: str | None) -> None:
 
     A store of local files has no classes, nor has a tier for which the policy names none.
     """
-    if storage_class is None or not _has_classes(store):
+    if storage_class is None or store.is_local:
         return
     for file in manifest.files:
         if _class_of(_head(store, file.key)) != storage_class:
-            path = store.path(file.key)
-            store.fs.copy_basic(path, path, StorageClass=storage_class, MetadataDirective="COPY")
+            bucket, name, _ = store.fs.split_path(store.path(file.key))
+            place = {"Bucket": bucket, "Key": name}
+            store.fs.call_s3("copy_object", CopySource=place, StorageClass=storage_class, **place)
 
 
 def asleep(store: Store, keys: Iterable[str]) -> list[str]:
     """Which of these objects can't be read yet."""
-    if not _has_classes(store):
+    if store.is_local:
         return []
     return [key for key in keys if not _is_awake(_head(store, key))]
 
@@ -55,10 +56,6 @@ def wake(store: Store, keys: Iterable[str], policy: Policy) -> int:
                 raise
         log.info("asked for %s: it can be read for %d days, some hours from now", key, policy.thaw_days)
     return len(sleeping)
-
-
-def _has_classes(store: Store) -> bool:
-    return hasattr(store.fs, "call_s3")
 
 
 def _head(store: Store, key: str) -> dict[str, Any]:

@@ -89,19 +89,14 @@ def run(
 
     Exit codes: 0 well, 1 a job could not be archived (`tradu incidents` says why).
     """
-    from tradu.archival import catalogue
     from tradu.archival import run as archiving
-    from tradu.archival.policy import Act, due, load_policy
+    from tradu.archival.policy import load_policy
     from tradu.cli.ledger import find_job, open_ledger
     from tradu.settings import get_settings
 
     settings = get_settings()
     output, ledger, policy, done = Output(as_json), open_ledger(settings), load_policy(settings), archiving.Done()
-    now = datetime.now(UTC)
-    if job_id:
-        found = [_one(ledger, find_job(ledger, job_id).job_id)]
-    else:
-        found = [d for d in due(catalogue.candidates(ledger), policy, now) if d.act is not Act.PURGE]
+    found = [_one(ledger, find_job(ledger, job_id).job_id)] if job_id else archiving.due_now(archiving.ARCHIVING)
     if dry_run:
         _show_due(output, found)
         return
@@ -248,41 +243,74 @@ def verify(job_id: options.JobId, as_json: options.Json = False) -> None:
 @archive.command()
 def purge(
     job_id: Annotated[
-        str | None,
-        typer.Argument(metavar="[ID]", help="Remove this job. None: what the policy says."),
+        str | None, typer.Argument(metavar="[ID]", help="Remove this job. None: what the policy says.")
     ] = None,
+    document: Annotated[
+        str | None, typer.Option("--document", metavar="SHA256", help="Erase this document from every job.")
+    ] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Erase every job of a tenant.")] = None,
     yes: Yes = False,
     as_json: options.Json = False,
 ) -> None:
-    """Remove jobs for ever: objects, archive, rows and history. A certificate without names stays in the ledger.
+    """Remove for ever: objects, archives, rows and history. A certificate without names stays in the ledger.
 
     \b
     Examples:
       tradu archive purge
       tradu archive purge 0a9f8e --yes
+      tradu archive purge --tenant acme
+
+    Exit codes: 0 well, 1 something stays (`tradu incidents` says why).
     """
-    from tradu.archival import catalogue
+    from tradu.archival import erase
     from tradu.archival import run as archiving
-    from tradu.archival.policy import Act, Due, Residence, due, load_policy
+    from tradu.archival.policy import Act, Due, Residence, load_policy
     from tradu.cli.ledger import find_job, open_ledger
     from tradu.settings import get_settings
 
     settings = get_settings()
-    output, ledger, policy = Output(as_json), open_ledger(settings), load_policy(settings)
+    output, ledger, me = Output(as_json), open_ledger(settings), getpass.getuser()
+    if sum(map(bool, (job_id, document, tenant))) > 1:
+        raise RequestError("say one of a job, --document and --tenant")
+    found = [] if document or tenant else archiving.due_now(archiving.PURGING)
     if job_id:
         found = [Due(_candidate(ledger, find_job(ledger, job_id).job_id).job_id, Act.PURGE, Residence.PURGED, 0)]
-    else:
-        found = [d for d in due(catalogue.candidates(ledger), policy, datetime.now(UTC)) if d.act is Act.PURGE]
-    if found and not yes:
-        typer.confirm(f"Remove {len(found):,} jobs for ever?", abort=True)
-    done = archiving.Done()
+    what = f"document {document}" if document else f"tenant {tenant}" if tenant else f"{len(found):,} jobs"
+    if (found or document or tenant) and not yes:
+        typer.confirm(f"Remove {what} for ever?", abort=True)
+    counts = erase.on_request(me, document, tenant)
+    done, policy = archiving.Done(), load_policy(settings)
     for one in found:
-        archiving.carry_out(one, policy, getpass.getuser(), done, kind="job" if job_id else "retention")
+        archiving.carry_out(one, policy, me, done, kind="job" if job_id else "retention")
     if as_json:
-        output.data(done.counts())
+        output.data({**counts, **done.jobs})
     else:
-        output.say(f"{done.jobs[Act.PURGE]:,} jobs are gone for ever; {done.jobs['left']:,} stay.")
+        jobs = counts.get("jobs", 0) + done.jobs[Act.PURGE]
+        output.say(f"Removed for ever: {what} ({jobs:,} jobs concerned, {done.jobs['left']:,} stay).")
     raise typer.Exit(1 if done.jobs["left"] else 0)
+
+
+@archive.command()
+def certificates(
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many.")] = 50, as_json: options.Json = False
+) -> None:
+    """List the certificates of what was removed for ever, the newest first.
+
+    \b
+    Examples:
+      tradu archive certificates
+    """
+    from tradu.archival.purge import certificates as written
+    from tradu.cli.ledger import open_ledger
+    from tradu.settings import get_settings
+
+    output = Output(as_json)
+    found = written(open_ledger(get_settings()), limit)
+    if as_json:
+        output.data(found)
+    else:
+        rows = ((f"{c.at:%Y-%m-%d %H:%M}", c.kind, c.subject_sha256, c.by, c.counts) for c in found)
+        output.table(("at (UTC)", "what", "SHA-256 of its id", "by", "removed"), rows)
 
 
 def _hold(job_id: str, held: bool, as_json: bool) -> None:

@@ -948,7 +948,7 @@ SELECT 'hot', (SELECT count(*) FROM jobs WHERE residence = 'hot'), h.bytes, h.by
 
 -- weigh_job: objects and bytes of a job, in hot or in its archive.
 SELECT count(*) + coalesce((SELECT objects FROM archives WHERE job_id = %(job_id)s), 0),
-       coalesce(sum(size_bytes), 0) + coalesce((SELECT cold_bytes FROM archives WHERE job_id = %(job_id)s), 0)
+       coalesce(sum(size_bytes), 0)::bigint + coalesce((SELECT cold_bytes FROM archives WHERE job_id = %(job_id)s), 0)
 FROM objects WHERE job_id = %(job_id)s;
 
 -- forget_incidents: incidents of a job that is removed for ever.
@@ -961,13 +961,13 @@ DELETE FROM archives WHERE job_id = %(job_id)s;
 UPDATE jobs SET residence = 'purged' WHERE job_id = %(job_id)s AND NOT legal_hold RETURNING job_id;
 
 -- bury_job: a job that was removed for ever keeps its number and its state, and no words of its request.
-UPDATE jobs SET documents = '{}', options = '{}', reason = NULL, request_id = '', run_id = NULL,
+UPDATE jobs SET tenant = 'erased', documents = '{}', options = '{}', reason = NULL, request_id = '', run_id = NULL,
        idempotency_key = 'purged ' || job_id WHERE job_id = %(job_id)s;
 
 -- certify_erasure: the certificate of what was removed for ever.
 INSERT INTO erasures (kind, subject_sha256, counts, by) VALUES (%(kind)s, %(subject_sha256)s, %(counts)s, %(by)s);
 
--- erasures: certificates, the newest first.
+-- erasures: certificates of what was removed for ever, the newest first.
 SELECT * FROM erasures ORDER BY erasure_id DESC LIMIT %(limit)s;
 
 -- archives_to_scrub: archives of jobs that lie there, those first that were looked at longest ago.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from tradu import layout, verify
 from tradu.archival import archive, catalogue, restore
 from tradu.archival.context import held, no_step
 from tradu.archival.policy import Act, Residence, load_policy
-from tradu.archival.run import Done, run_group
+from tradu.archival.run import Done, run_now
 from tradu.errors import DamagedError, RequestError, TransientError
 from tradu.ledger import decisions, jobs
 from tradu.settings import get_settings
@@ -52,7 +51,7 @@ def do_restore(job: UUID, done: Callable[[str], None] = no_step) -> None:
 
 
 def run_all(shelf: Shelf) -> Done:
-    return run_group(shelf.ledger, load_policy(get_settings()), datetime.now(UTC), frozenset(Act), "test")
+    return run_now(frozenset(Act), "test")
 
 
 def test_a_job_comes_back_bit_for_bit(shelf: Shelf) -> None:

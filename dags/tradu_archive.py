@@ -1,0 +1,54 @@
+"""Brings every day what is old from hot to its archive, and archives that are old enough to the cold tier.
+
+Mapped over groups of jobs, at most 32. A run may be repeated at any time, and one that was killed at any step is
+finished by the next: docs/archive.md. `report` returns bytes and cost of each tier, and what this run saves in a month.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import dag, task
+
+from tradu_airflow.stages import alert, for_good
+
+
+@dag(
+    dag_display_name="Tradu: archive",
+    schedule="30 3 * * *",
+    catchup=False,
+    max_active_runs=1,
+    tags=["tradu"],
+    doc_md=__doc__,
+    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+)
+def tradu_archive() -> None:
+    """Plan, archive, report."""
+
+    @task
+    def plan() -> list[list[int]]:
+        """Groups of jobs, each as its number and how many there are."""
+        from tradu.archival import run
+
+        with for_good():
+            return run.plan(run.ARCHIVING)
+
+    @task(max_active_tis_per_dagrun=8, on_failure_callback=alert)
+    def archive(group: list[int]) -> dict[str, int]:
+        """What was done with the jobs of a group."""
+        from tradu.archival import run
+
+        return run.run_now(run.ARCHIVING, "tradu_archive", *group).counts()
+
+    @task(trigger_rule="none_failed")
+    def report(done: Any) -> dict[str, Any]:
+        """Bytes and cost of each tier, and what this run saves."""
+        from tradu.archival import report
+
+        return report.after_run(list(done or ()))
+
+    report(archive.expand(group=plan()))
+
+
+tradu_archive()

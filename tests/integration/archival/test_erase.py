@@ -1,0 +1,162 @@
+"""Purge and erasure: afterwards nothing of it can be found anywhere, and a certificate says so without a name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fixtures.archive import Shelf
+from tradu import verify
+from tradu.archival import catalogue, erase, purge, run
+from tradu.archival.context import held
+from tradu.archival.policy import Act, Due, Residence, load_policy
+from tradu.errors import RequestError
+from tradu.ledger import jobs
+from tradu.settings import get_settings
+
+SECRET = "Quentin"
+FILES = {
+    "secret-letter.txt": f"{SECRET} wrote that the harbour was closed. {SECRET} is ill.\n",
+    "other.txt": "The library opens at nine. It closes at five.\n",
+}
+
+
+def document_of(shelf: Shelf, job: UUID, name: str = "secret-letter.txt") -> str:
+    return next(row[1] for row in shelf.rows(job)["documents"] if row[2] == [name])
+
+
+def archived(job: UUID, tier: Residence = Residence.WARM) -> None:
+    done = run.Done()
+    run.carry_out(Due(job, Act.ARCHIVE, tier, 0), load_policy(get_settings()), "test", done)
+    assert done.jobs == {"archive": 1}
+
+
+def erase_document(shelf: Shelf, document: str) -> dict[str, int]:
+    settings = get_settings()
+    return erase.erase_document(shelf.ledger, document, load_policy(settings), settings, "test")
+
+
+def contents(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
+    """The bytes of an object, and of all that is packed in it."""
+    yield name, data
+    if data[:4] == b"PAR1":
+        table = pq.read_table(io.BytesIO(data))
+        yield name, str(table.to_pydict()).encode()
+        if table.schema.names == ["key", "piece", "bytes"]:
+            for key, piece in zip(table["key"].to_pylist(), table["bytes"].to_pylist(), strict=True):
+                yield from contents(f"{name}:{key}", piece)
+    elif name.endswith(".arrow"):
+        yield name, str(pa.ipc.open_stream(io.BytesIO(data)).read_all().to_pydict()).encode()
+
+
+def traces(shelf: Shelf, *words: str) -> list[str]:
+    """Where one of these words stands: in the store, the landing prefix or a table of the ledger."""
+    found = []
+    for root in (Path(shelf.store.root), shelf.folder / "landing"):
+        for file in (f for f in root.rglob("*") if f.is_file()):
+            for name, data in contents(str(file), file.read_bytes()):
+                found += [f"{name}: {word}" for word in words if word.encode() in data or word in str(file)]
+    with psycopg.connect(shelf.dsn) as connection:
+        tables = connection.execute("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 2200")
+        for (table,) in tables.fetchall():
+            for (row,) in connection.execute(f"SELECT t::text FROM {table} t").fetchall():
+                found += [f"{table}: {word}" for word in words if word in row]
+    return found
+
+
+def certificates(shelf: Shelf) -> list[tuple[str, str, str]]:
+    with psycopg.connect(shelf.dsn) as connection:
+        return connection.execute("SELECT kind, subject_sha256, by FROM erasures ORDER BY erasure_id").fetchall()
+
+
+@pytest.mark.parametrize("where", ["hot", "warm", "both"])
+def test_an_erased_document_is_nowhere(shelf: Shelf, where: str) -> None:
+    job = shelf.make(FILES)
+    document = document_of(shelf, job)
+    if where != "hot":
+        archived(job)
+    if where == "both":
+        shelf.make({"again.txt": FILES["secret-letter.txt"]}, "second")
+    assert traces(shelf, SECRET)
+    counts = erase_document(shelf, document)
+    assert counts["jobs"] == (2 if where == "both" else 1)
+    assert traces(shelf, SECRET, "secret-letter", document) == []
+    assert certificates(shelf) == [("document", hashlib.sha256(document.encode()).hexdigest(), "test")]
+    if where != "hot":
+        assert jobs.find(job, shelf.ledger).residence == "warm"
+        run.restore_job(job, load_policy(get_settings()))
+    assert verify.verify(jobs.find(job, shelf.ledger), shelf.ledger, shelf.store).faults == []
+    assert [row[2] for row in shelf.rows(job)["documents"]] == [["other.txt"]]
+    assert b"biblioteca" in shelf.store.get(f"output/{job}/pt/other.txt")
+
+
+def test_a_tenant_is_erased_and_others_keep_what_they_share(shelf: Shelf) -> None:
+    theirs = [shelf.make(FILES, "one", "acme"), shelf.make({"b.txt": FILES["other.txt"]}, "two", "acme")]
+    other = shelf.make({"b.txt": FILES["other.txt"]}, "three", "umbra")
+    archived(theirs[0])
+    counts = erase.erase_tenant(shelf.ledger, "acme", "test")
+    assert counts["jobs"] == 2
+    for job in theirs:
+        assert shelf.hot(job).keys() <= shelf.hot(other).keys()
+        assert {t for t, rows in shelf.rows(job).items() if rows} == {"jobs"}
+    assert [f for f in traces(shelf, SECRET) if "landing" not in f] == []
+    assert verify.verify(jobs.find(other, shelf.ledger), shelf.ledger, shelf.store).faults == []
+    assert [kind for kind, *_ in certificates(shelf)] == ["job", "job", "tenant"]
+    assert erase.erase_tenant(shelf.ledger, "acme", "test") == {}
+
+
+def test_a_hold_stops_it_before_anything_is_gone(shelf: Shelf) -> None:
+    job, kept = shelf.make(FILES, "one", "acme"), shelf.make(FILES, "two", "acme")
+    catalogue.hold(shelf.ledger, kept, True, "a judge")
+    hot = shelf.hot(job)
+    with pytest.raises(RequestError, match=str(kept)):
+        erase.erase_tenant(shelf.ledger, "acme", "test")
+    with pytest.raises(RequestError, match=str(kept)):
+        erase_document(shelf, document_of(shelf, job))
+    with pytest.raises(RequestError, match="legal hold"), held(kept) as ours:
+        purge.purge_job(ours, "job", "test")
+    assert shelf.hot(job) == hot
+    assert certificates(shelf) == []
+
+
+@pytest.mark.parametrize("where", ["hot", "warm"])
+def test_a_purge_that_is_killed_is_finished_by_the_next_run(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    class KilledError(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    job = shelf.make(FILES)
+    if where == "warm":
+        archived(job)
+    with monkeypatch.context() as patch:
+        patch.setattr(purge, "certify", killed)
+        with pytest.raises(KilledError), held(job) as ours:
+            purge.purge_job(ours, "job", "test")
+    assert certificates(shelf) == []
+    with pytest.raises(RequestError, match="purged"):
+        catalogue.hold(shelf.ledger, job, True, "too late")
+    assert run.run_now(run.PURGING, "test").jobs == {"purge": 1}
+    assert {t for t, rows in shelf.rows(job).items() if rows} == {"jobs"}
+    assert [f for f in traces(shelf, SECRET, "secret-letter") if "landing" not in f] == []
+    assert len(certificates(shelf)) == 1
+    assert run.run_now(run.PURGING, "test").jobs == {}
+
+
+def test_nobody_changes_a_certificate(shelf: Shelf) -> None:
+    job = shelf.make(FILES)
+    with held(job) as ours:
+        purge.purge_job(ours, "job", "test")
+    with pytest.raises(psycopg.Error, match="append-only"), psycopg.connect(shelf.dsn) as connection:
+        connection.execute("UPDATE erasures SET by = 'x'")
