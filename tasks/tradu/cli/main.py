@@ -19,6 +19,7 @@ from tradu.cli.quarantine import quarantine
 from tradu.cli.queue import queue
 from tradu.cli.result import result
 from tradu.cli.rollout import rollout
+from tradu.cli.scale import agent, controller, dask_workers, scale
 from tradu.cli.stack import register
 from tradu.cli.trace import trace
 from tradu.cli.translate import translate
@@ -77,6 +78,8 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+for _service in (controller, agent):
+    app.command()(_service)
 models.command()(workers)
 models.command()(warm)
 app.add_typer(models, name="models")
@@ -84,6 +87,8 @@ app.add_typer(rollout, name="rollout")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(ledger, name="ledger")
 app.add_typer(archive, name="archive")
+app.add_typer(scale, name="scale")
+app.add_typer(dask_workers, name="workers")
 register(app)
 
 

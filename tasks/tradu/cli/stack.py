@@ -111,7 +111,7 @@ def status(as_json: AsJson = False) -> None:
         _print_status([asdict(service) for service in listed])
     if not listed:
         raise typer.Exit(3)
-    if any(service.state != "RUNNING" or service.healthy is False for service in listed):
+    if any(service.is_ill for service in listed):
         raise typer.Exit(1)
 
 

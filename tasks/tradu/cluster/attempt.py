@@ -22,7 +22,7 @@ from tradu.inference.model import Route
 from tradu.inference.pool import Spent
 from tradu.inference.routes import tier_of
 from tradu.inference.translate import Climb
-from tradu.ledger import circuits, objects
+from tradu.ledger import circuits, objects, pools
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.rollouts import Rollout
@@ -218,11 +218,12 @@ def _commit(
     characters = {name: sum(len(r.source) for r in own if not r.known) for name, own in of_block.items()}
     names = [(c.document_id, c.number) for c in claims]
     own_seconds = _seconds(work, names)
+    tiers = [Counter(r.tier for r in of_block[name]).most_common(1)[0][0] for name in names]
     results = {
         "block_ids": [c.block_id for c in claims],
         "tokens": [c.token for c in claims],
         "models": [",".join(sorted({r.model for r in of_block[name]})) for name in names],
-        "tiers": [Counter(r.tier for r in of_block[name]).most_common(1)[0][0] for name in names],
+        "tiers": tiers,
         "scores": [_mean_score(of_block[name]) for name in names],
         "seconds": own_seconds,
         "costs": [s * settings.cpu_price_per_hour / 3600 for s in own_seconds],
@@ -255,6 +256,8 @@ def _commit(
             evidence.write(tx, work.shown.trial.rollout, work.shown.evidence(fresh, settings.cpu_price_per_hour))
         done = sum(characters[name] for name in fresh)
         tx.send("count_throughput", blocks=len(accepted), characters=done)
+        took = zip(names, tiers, own_seconds, strict=True)
+        pools.count_latencies(tx, ((tier, seconds) for name, tier, seconds in took if name in fresh))
     ((count,),) = left.fetchall()
     return Attempt(len(accepted), count)
 

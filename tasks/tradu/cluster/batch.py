@@ -260,6 +260,7 @@ def _hand_back(
         else:
             wait = backoff_seconds(max(c.attempt for c in claims), random.random())  # noqa: S311 - no secret
             tx.run("hand_back", **held, tokens=tokens, error_class=kind, reason=reason, wait_seconds=wait)
+        tx.run("count_failures", blocks=len(claims))
 
 
 def backoff_seconds(number: int, chance: float) -> float:

@@ -14,6 +14,7 @@ class IncidentKind(StrEnum):
     ILLEGAL_TRANSITION = "illegal_transition"  # the database refused a change of state
     STALE_RESULT = "stale_result"  # a worker that had lost its blocks came back with results
     STALE_STAGE = "stale_stage"  # a task that had lost its stage came back
+    STALE_CONTROLLER = "stale_controller"  # a controller that had lost the lead came back
     BLOCKS_FREED = "blocks_freed"  # a lost worker's blocks went back
     INSTANCE_LOST = "instance_lost"
     CIRCUIT_OPENED = "circuit_opened"

@@ -1015,3 +1015,114 @@ DELETE FROM documents WHERE job_id = %(job_id)s AND document_id = %(document_id)
 
 -- forget_request: a document that is erased is not asked for any more.
 UPDATE jobs SET documents = array_remove(documents, %(origin)s) WHERE job_id = %(job_id)s;
+
+-- count_latencies: how long the blocks of a batch took. After `count_throughput`, in an order that all workers keep.
+INSERT INTO latencies AS l (minute, tier, bucket, blocks, seconds)
+SELECT date_trunc('minute', now()), u.* FROM unnest(%(tiers)s::text[], %(buckets)s::smallint[], %(blocks)s::bigint[], %(seconds)s::float8[])
+     AS u (tier, bucket, blocks, seconds) ORDER BY tier, bucket
+ON CONFLICT (minute, tier, bucket) DO UPDATE SET blocks = l.blocks + excluded.blocks, seconds = l.seconds + excluded.seconds;
+
+-- count_failures: blocks whose attempt failed, on the account of this minute.
+INSERT INTO throughput AS t (minute, failed) VALUES (date_trunc('minute', now()), %(blocks)s)
+ON CONFLICT (minute) DO UPDATE SET failed = t.failed + excluded.failed;
+
+-- forget_latencies: minutes of long ago.
+DELETE FROM latencies WHERE minute < now() - interval '1 day';
+
+-- queue_depth: blocks of running jobs that wait and may be claimed, so many of a job at most, how long the oldest has
+-- waited, and the ledger's time.
+SELECT coalesce(sum(q.blocks), 0)::bigint, coalesce(extract(epoch FROM now() - min(q.oldest)), 0)::float8, extract(epoch FROM now())::float8
+FROM jobs j CROSS JOIN LATERAL (
+    SELECT count(*) AS blocks, min(updated_at) AS oldest FROM (
+        SELECT updated_at FROM blocks k
+        WHERE k.job_id = j.job_id AND k.state = 'PENDING' AND k.batch IS NOT NULL AND coalesce(k.not_before <= now(), true)
+        LIMIT %(most)s
+    ) AS waiting
+) AS q
+WHERE j.state = 'RUNNING';
+
+-- recent_latencies: how long blocks took in this minute and the last one.
+SELECT tier, bucket, sum(blocks)::bigint, sum(seconds) FROM latencies
+WHERE minute >= date_trunc('minute', now()) - interval '1 minute' GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- recent_outcomes: blocks that were done, and whose attempt failed, in this minute and the last one.
+SELECT coalesce(sum(blocks), 0)::bigint, coalesce(sum(failed), 0)::bigint FROM throughput
+WHERE minute >= date_trunc('minute', now()) - interval '1 minute';
+
+-- lead: the lease of the leading controller, where it has run out, or is still ours; a new leader has a new epoch.
+UPDATE controller SET epoch = CASE WHEN epoch = %(epoch)s AND holder = %(holder)s THEN epoch ELSE epoch + 1 END,
+       holder = %(holder)s, lease_until = now() + make_interval(secs => %(lease_seconds)s)
+WHERE lease_until < now() OR (epoch = %(epoch)s AND holder = %(holder)s)
+RETURNING epoch;
+
+-- step_down: a controller that ends leaves the lead to whoever comes next.
+UPDATE controller SET lease_until = now() WHERE epoch = %(epoch)s AND holder = %(holder)s;
+
+-- leader: who leads, under which epoch, and for how many seconds yet.
+SELECT holder, epoch, extract(epoch FROM lease_until - now())::float8 FROM controller WHERE lease_until > now();
+
+-- pools: every pool, with its times as the ledger's clock has them.
+SELECT pool, wanted, epoch, paused, set_by, direction, extract(epoch FROM changed_at)::float8 AS changed_at,
+       extract(epoch FROM spare_since)::float8 AS spare_since, extract(epoch FROM decided_at)::float8 AS decided_at,
+       extract(epoch FROM now() - roll_at)::float8 AS roll_age_seconds
+FROM pools ORDER BY pool;
+
+-- agents: every agent, and for how long it has not been seen.
+SELECT agent, pool, prefix, capacity, running, to_roll, extract(epoch FROM started_at)::float8 AS started_at,
+       extract(epoch FROM now() - seen_at)::float8 AS unseen_seconds
+FROM agents ORDER BY agent;
+
+-- see_agent: an agent says that it lives, and what it has.
+INSERT INTO agents (agent, pool, prefix, capacity, running, to_roll)
+VALUES (%(agent)s, %(pool)s, %(prefix)s, %(capacity)s, %(running)s, %(to_roll)s)
+ON CONFLICT (agent) DO UPDATE SET pool = excluded.pool, prefix = excluded.prefix, capacity = excluded.capacity,
+    running = excluded.running, to_roll = excluded.to_roll, seen_at = now(),
+    started_at = CASE WHEN %(first)s THEN now() ELSE agents.started_at END;
+
+-- forget_agents: agents that are gone.
+DELETE FROM agents WHERE seen_at < now() - interval '1 day';
+
+-- want: what the leader has decided for a pool that nobody has paused; refused where another one leads by now.
+INSERT INTO pools AS p (pool, wanted, epoch, direction, changed_at, spare_since)
+VALUES (%(pool)s, %(wanted)s, %(epoch)s, %(direction)s, to_timestamp(%(changed_at)s), to_timestamp(%(spare_since)s))
+ON CONFLICT (pool) DO UPDATE SET wanted = excluded.wanted, epoch = excluded.epoch, direction = excluded.direction,
+    changed_at = excluded.changed_at, spare_since = excluded.spare_since, decided_at = now()
+WHERE NOT p.paused;
+
+-- add_decision: what was decided, where it differs from the last decision about the pool, or that is a minute old.
+INSERT INTO scale_decisions (pool, epoch, before, wanted, rule, reason, inputs)
+SELECT %(pool)s, %(epoch)s, %(before)s, %(wanted)s, %(rule)s, %(reason)s, %(inputs)s
+WHERE NOT EXISTS (
+    SELECT FROM (SELECT * FROM scale_decisions WHERE pool = %(pool)s ORDER BY decision_id DESC LIMIT 1) AS last
+    WHERE last.rule = %(rule)s AND last.wanted = %(wanted)s AND last.epoch = %(epoch)s AND last.at > now() - interval '1 minute'
+);
+
+-- decisions_about: the newest decisions about a pool.
+SELECT at, pool, epoch, before, wanted, rule, reason, inputs FROM scale_decisions WHERE pool = %(pool)s
+ORDER BY decision_id DESC LIMIT %(limit)s;
+
+-- forget_decisions: decisions of long ago.
+DELETE FROM scale_decisions WHERE at < now() - interval '7 days';
+
+-- set_pool: a person sets the number of workers of a pool, and pauses it.
+UPDATE pools SET wanted = %(wanted)s, paused = true, set_by = %(by)s, changed_at = now(), direction = sign(%(wanted)s - wanted),
+       epoch = (SELECT epoch FROM controller), decided_at = now()
+WHERE pool = %(pool)s RETURNING pool;
+
+-- pause_pool: a person pauses a pool, or lets it be scaled again.
+UPDATE pools SET paused = %(paused)s, set_by = CASE WHEN %(paused)s THEN %(by)s END, epoch = (SELECT epoch FROM controller)
+WHERE pool = %(pool)s RETURNING pool;
+
+-- roll_pool: a person has all workers of a pool started again.
+UPDATE pools SET roll_at = now(), epoch = (SELECT epoch FROM controller) WHERE pool = %(pool)s RETURNING pool;
+
+-- give_up_blocks: what instances hold that are about to be stopped goes back untouched: the fault is not the blocks', and
+-- their budget is not spent. What such an instance still brings is refused as stale.
+UPDATE blocks SET state = 'PENDING', lease_until = NULL, attempt = blocks.attempt - 1, reason = 'its worker was drained', updated_at = now()
+FROM (
+    SELECT k.job_id, k.block_id FROM blocks k JOIN jobs j USING (job_id)
+    WHERE k.state IN ('CLAIMED', 'PROCESSING') AND starts_with(k.claimed_by, %(instance)s) AND j.state = 'RUNNING'
+    ORDER BY k.job_id, k.block_id FOR UPDATE OF k SKIP LOCKED
+) AS held
+WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id
+RETURNING blocks.block_id;

@@ -222,7 +222,8 @@ def _dask(layout: Layout, running: bool) -> Iterator[Finding]:
         remedy = "tradu up, or correct TRADU_DASK_SCHEDULER"
         yield Finding("dask", Level.ERROR, f"no scheduler answers at {address}", remedy)
         return
-    wanted = max(1, worker_count(layout, this_host()))
+    resting = sum(state.rests for state in Supervisor(layout).states())
+    wanted = max(1, worker_count(layout, this_host()) - resting)
     level = Level.OK if len(names) >= wanted else Level.ERROR if not names else Level.WARN
     remedy = "" if level is Level.OK else f"read {layout.logs}/dask-worker-*.log"
     yield Finding("dask", level, f"{len(names)} of {wanted} workers at {address}", remedy)

@@ -18,14 +18,16 @@ from tradu.stack.host import Host, this_host
 from tradu.stack.layout import Layout
 from tradu.stack.private import write_private
 from tradu.stack.services import (
+    AGENT,
     AIRFLOW_COMPONENTS,
+    CONTROLLER,
     LINE,
     POSTGRES,
+    WORKER_PREFIX,
     Service,
     airflow_schedulers,
     services,
     supervisor_config,
-    worker_count,
 )
 from tradu.stack.supervise import RUNNING, ProcessState, Supervisor
 from tradu.store import Store
@@ -45,6 +47,13 @@ class ServiceStatus:
     uptime_seconds: float
     memory_bytes: int
     healthy: bool | None
+    rests: bool = False
+    """It was stopped on purpose: a worker that is not wanted now."""
+
+    @property
+    def is_ill(self) -> bool:
+        """Whether something is wrong with it."""
+        return (self.state != RUNNING and not self.rests) or self.healthy is False
 
 
 class _Clock:
@@ -88,15 +97,19 @@ def up(settings: Settings, progress: Progress = lambda _: None) -> dict[str, flo
         with clock.step("prepare"):
             listed, environment = _prepare(layout, host)
         supervisor = Supervisor(layout)
+        resting = {state.name for state in supervisor.states() if state.rests}  # workers that the agent has stopped
         with clock.step("postgres"):
             _start_supervisor(layout, supervisor, listed, environment, progress)
             _start_postgres(layout, supervisor)
-        _start(supervisor, [service for service in listed if service.name.startswith("dask")])
+        line = [service for service in listed if service.is_line and service.name not in resting]
+        _start(supervisor, [service for service in line if service.name.startswith("dask")])
         with clock.step("databases"):
             _migrate(layout, environment)
         with clock.step("services"):
-            _start(supervisor, [service for service in listed if service.is_line])
-            clock.seconds |= _wait_healthy(layout, host, supervisor, progress)
+            # who scales the workers comes last: nothing waits for it, and it would take time from what is waited for
+            _start(supervisor, [service for service in line if service.name not in (CONTROLLER, AGENT)])
+            clock.seconds |= _wait_healthy(layout, supervisor, progress)
+            _start(supervisor, [service for service in line if service.name in (CONTROLLER, AGENT)])
     clock.seconds["total"] = clock.since_start()
     return clock.seconds
 
@@ -180,7 +193,7 @@ def _start(supervisor: Supervisor, listed: list[Service]) -> None:
         supervisor.start_service(LINE, service.name)
 
 
-def _healths(layout: Layout, host: Host, states: list[ProcessState]) -> dict[str, bool]:
+def _healths(layout: Layout, states: list[ProcessState]) -> dict[str, bool]:
     """Health of everything that can be asked, by service name; what does not run is not healthy."""
     running = {state.name: time.time() - state.uptime_seconds for state in states if state.state == RUNNING}
     found = dict.fromkeys((f"airflow-{component}" for component in AIRFLOW_COMPONENTS), False)
@@ -192,16 +205,17 @@ def _healths(layout: Layout, host: Host, states: list[ProcessState]) -> dict[str
     if layout.runs_dask_scheduler:
         workers = health.dashboard_workers(layout)
         found["dask-scheduler"] = workers is not None
-        found["dask-workers"] = (workers or 0) >= worker_count(layout, host)
+        wanted = sum(state.is_up for state in states if state.name.startswith(WORKER_PREFIX))
+        found["dask-workers"] = (workers or 0) >= wanted
     return found
 
 
-def _wait_healthy(layout: Layout, host: Host, supervisor: Supervisor, progress: Progress) -> dict[str, float]:
+def _wait_healthy(layout: Layout, supervisor: Supervisor, progress: Progress) -> dict[str, float]:
     """Wait for every service; the seconds at which each became healthy."""
     begun = time.monotonic()
     reached: dict[str, float] = {}
     while True:
-        found = _healths(layout, host, supervisor.states())
+        found = _healths(layout, supervisor.states())
         for name in sorted(name for name, well in found.items() if well and name not in reached):
             if name == "airflow-api-server":
                 health.warm_execution_api(layout)
@@ -230,11 +244,11 @@ def down(settings: Settings) -> int:
 
 def status(settings: Settings) -> list[ServiceStatus]:
     """Every service of the stack; empty when it is down."""
-    layout, host = Layout(settings), this_host()
+    layout = Layout(settings)
     states = Supervisor(layout).states()
     if not states:
         return []
-    found = _healths(layout, host, states)
+    found = _healths(layout, states)
     server = layout.postgres
     if server is not None:
         found[POSTGRES] = health.database_error(server.admin_dsn) is None
@@ -243,4 +257,4 @@ def status(settings: Settings) -> list[ServiceStatus]:
 
 def _service_status(state: ProcessState, healthy: bool | None) -> ServiceStatus:
     memory = processes.pss_bytes(state.pid) if state.pid else 0
-    return ServiceStatus(state.name, state.state, state.pid, state.uptime_seconds, memory, healthy)
+    return ServiceStatus(state.name, state.state, state.pid, state.uptime_seconds, memory, healthy, state.rests)

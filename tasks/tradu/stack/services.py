@@ -15,6 +15,8 @@ from tradu.stack.ports import LOOPBACK
 
 POSTGRES = "postgres"
 DASK_SCHEDULER = "dask-scheduler"
+WORKER_PREFIX = "dask-worker-"
+CONTROLLER, AGENT = "tradu-controller", "tradu-agent"
 _QUIET_DASK = {
     # Dask looks into its own processes up to a hundred times a second: some percent of a core each, for figures that
     # nobody reads here. Batches last seconds.
@@ -58,6 +60,8 @@ def services(layout: Layout, host: Host) -> list[Service]:
     if layout.runs_dask_scheduler:
         listed.append(_dask_scheduler(layout))
     listed += dask_workers(layout, host)
+    if worker_count(layout, host):
+        listed += [_tradu(layout, CONTROLLER, "controller"), _tradu(layout, AGENT, "agent")]
     listed += [_airflow(layout, component) for component in AIRFLOW_COMPONENTS]
     listed += [_airflow(layout, "scheduler", name) for name in airflow_schedulers(layout)[1:]]
     return listed
@@ -91,6 +95,10 @@ def _airflow(layout: Layout, component: str, name: str | None = None) -> Service
     )
 
 
+def _tradu(layout: Layout, name: str, command: str) -> Service:
+    return Service(name, _tool("tradu.cli.main", command), {}, layout.run)
+
+
 def _dask_scheduler(layout: Layout) -> Service:
     command = _tool("dask", "scheduler", "--host", LOOPBACK, "--port", str(layout.dask_port),
                     "--dashboard-address", f"{LOOPBACK}:{layout.settings.dask_dashboard_port}",
@@ -108,6 +116,16 @@ def worker_count(layout: Layout, host: Host) -> int:
     return (host.gpus or host.cores) if layout.runs_dask_scheduler else 0
 
 
+def pool_of(host: Host) -> str:
+    """The pool that a machine's workers belong to."""
+    return "gpu" if host.gpus else "cpu"
+
+
+def worker_name(layout: Layout, index: str) -> str:
+    """The name of a worker of this machine at the Dask scheduler."""
+    return f"{layout.identity[:4]}-{index}"
+
+
 def dask_workers(layout: Layout, host: Host) -> list[Service]:
     """The workers, each a program of its own, so that one that is killed comes back alone."""
     pools = ["default"] * worker_count(layout, host)
@@ -123,7 +141,7 @@ def _dask_worker(layout: Layout, host: Host, index: int, count: int, pool: str) 
     listen = ("--host", LOOPBACK) if layout.runs_dask_scheduler else ()
     command = _tool("dask", *kind, layout.settings.dask_scheduler, "--nthreads", "1", *single, *listen,
                     "--preload", "tradu.cluster.preload",
-                    "--name", f"{layout.identity[:4]}-{index}", "--memory-limit", str(memory_bytes),
+                    "--name", worker_name(layout, str(index)), "--memory-limit", str(memory_bytes),
                     "--local-directory", str(layout.home / "dask"))  # fmt: skip
     # no MALLOC_TRIM_THRESHOLD_ (Dask sets one): engines take and give back megabytes a sentence, and each return to the
     # kernel costs page faults: a fifth of the worker's time
@@ -132,7 +150,7 @@ def _dask_worker(layout: Layout, host: Host, index: int, count: int, pool: str) 
         environment["TRADU_POOL"] = pool
     if host.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = str(index % host.gpus)
-    return Service(f"dask-worker-{index}", command, environment, layout.run)
+    return Service(f"{WORKER_PREFIX}{index}", command, environment, layout.run)
 
 
 def _quoted(word: str) -> str:

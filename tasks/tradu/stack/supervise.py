@@ -17,8 +17,9 @@ from supervisor.xmlrpc import SupervisorTransport
 from tradu.errors import SystemicError
 from tradu.stack.layout import Layout
 
-_ALREADY_STARTED = 60
-RUNNING = "RUNNING"
+_ALREADY_STARTED, _NOT_RUNNING = 60, 70
+RUNNING, STOPPING = "RUNNING", "STOPPING"
+_DOWN = frozenset({"STOPPED", STOPPING})
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,18 @@ class ProcessState:
     state: str
     pid: int | None
     uptime_seconds: float
+    was_started: bool
+    """Since the supervisor runs."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the supervisor keeps it running, though it may just be starting it again."""
+        return self.state not in _DOWN
+
+    @property
+    def rests(self) -> bool:
+        """Whether it was stopped on purpose."""
+        return self.was_started and not self.is_up
 
 
 class Supervisor:
@@ -84,6 +97,7 @@ class Supervisor:
                 row["statename"],
                 row["pid"] or None,
                 max(0.0, row["now"] - row["start"]) if row["statename"] == RUNNING else 0.0,
+                row["start"] > 0,
             )
             for row in rows
         ]
@@ -95,6 +109,14 @@ class Supervisor:
         except Fault as fault:
             if fault.faultCode != _ALREADY_STARTED:
                 raise SystemicError(f"supervisord can't start {name}: {fault.faultString}") from fault
+
+    def stop_service(self, group: str, name: str) -> None:
+        """Stop a service without waiting for it; nothing where it does not run."""
+        try:
+            self._rpc.stopProcess(f"{group}:{name}", False)
+        except Fault as fault:
+            if fault.faultCode != _NOT_RUNNING:
+                raise SystemicError(f"supervisord can't stop {name}: {fault.faultString}") from fault
 
     def shutdown(self, timeout_seconds: float) -> bool:
         """Stop every service, in order, and the supervisor; False when it did not end in time."""

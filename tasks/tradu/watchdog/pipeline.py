@@ -33,6 +33,9 @@ def look(ledger: Ledger) -> dict[str, int]:
             kind, said = found
             report(tx, kind, said, once_seconds=SAY_AGAIN_SECONDS)
         tx.run("forget_throughput")
+        tx.run("forget_latencies")
+        tx.run("forget_decisions")
+        tx.run("forget_agents")
     return {"slow": int(found is not None)}
 
 

@@ -81,6 +81,8 @@ def test_the_supervisor_reads_every_service(tmp_path: Path) -> None:
         "dask-scheduler",
         "dask-worker-0",
         "dask-worker-1",
+        "tradu-controller",
+        "tradu-agent",
     }
     for name, program in programs.items():
         assert program.autorestart, name

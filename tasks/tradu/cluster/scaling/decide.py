@@ -65,11 +65,11 @@ class Signals:
     """Share of its memory limit that the fullest worker uses."""
     latency: tuple[TierLatency, ...] = ()
     ages: Mapping[str, float] = field(default_factory=dict)
-    """Seconds since each source was last heard: ledger, scheduler, agents. A source that is missing was never heard."""
+    """Seconds since each of SOURCES was last heard; of workers, the most silent one. A missing one was never heard."""
     ledger_writable: bool = True
 
 
-SOURCES = ("ledger", "scheduler", "agents")
+SOURCES = ("ledger", "scheduler", "workers", "agents")
 IDLE_BELOW = 0.1
 
 
@@ -146,7 +146,7 @@ def _blind(policy: Policy, signals: Signals) -> tuple[Rule, str] | None:
         age = signals.ages.get(source)
         if age is None or age > policy.stale_seconds:
             said = "never" if age is None else f"for {age:.0f} s not"
-            return Rule.STALE, f"the {source} was {said} heard: nothing is changed on what was true before"
+            return Rule.STALE, f"{source}: {said} heard, nothing is changed on what was true before"
     return None
 
 

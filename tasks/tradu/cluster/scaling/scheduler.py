@@ -1,0 +1,94 @@
+"""The Dask scheduler as scaling sees it: its workers, and how they retire. One short call each, without a client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from tradu.errors import SystemicError
+
+CALL_SECONDS = 2.0
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker that is at the scheduler. Shares are between 0 and 1."""
+
+    name: str
+    status: str
+    """Dask's word: running, paused, closing_gracefully."""
+    executing: int
+    """Tasks it was working on when it last reported."""
+    heard_at: float
+    """When that was, by the scheduler's clock."""
+    busy: float
+    """Share of its threads that work, or of its CPU or GPU that is used: the larger one."""
+    memory: float | None
+    """Share of its memory limit that is used; None: it has none."""
+
+    @property
+    def stays(self) -> bool:
+        """Whether it takes work."""
+        return self.status != "closing_gracefully"
+
+
+def look(address: str) -> list[WorkerView]:
+    """The workers at a scheduler.
+
+    Raises:
+        SystemicError: it does not answer in 2 s.
+    """
+
+    async def ask(scheduler: Any) -> list[WorkerView]:
+        found = await scheduler.identity(n_workers=-1)
+        return [_view(worker) for worker in found["workers"].values()]
+
+    return _call(address, ask)
+
+
+def retire(address: str, names: Sequence[str], *, remove: bool = False) -> None:
+    """These workers take no further work; with `remove` the scheduler forgets them, and gives others what they held.
+
+    Raises:
+        SystemicError: the scheduler does not answer in 2 s.
+    """
+
+    async def ask(scheduler: Any) -> None:
+        await scheduler.retire_workers(names=list(names), close_workers=False, remove=remove)
+
+    _call(address, ask)
+
+
+def _call(address: str, ask: Callable[[Any], Awaitable[_T]]) -> _T:
+    from distributed import Security
+    from distributed.core import rpc
+
+    async def run() -> _T:
+        remote = rpc(address, connection_args=Security().get_connection_args("client"))
+        try:
+            return await ask(remote)
+        finally:
+            await remote.close_rpc()
+
+    async def within() -> _T:
+        return await asyncio.wait_for(run(), CALL_SECONDS)
+
+    try:
+        return asyncio.run(within())
+    except (OSError, TimeoutError) as error:
+        raise SystemicError(f"the Dask scheduler at {address} does not answer: `tradu status` shows it") from error
+
+
+def _view(worker: dict[str, Any]) -> WorkerView:
+    metrics = worker["metrics"]
+    executing = int(metrics.get("task_counts", {}).get("executing", 0))
+    threads = max(1, worker["nthreads"])
+    used = max(executing / threads, metrics.get("cpu", 0.0) / 100 / threads, metrics.get("gpu_utilization", 0.0) / 100)
+    limit = worker["memory_limit"]
+    return WorkerView(
+        str(worker["name"]), worker["status"], executing, worker["last_seen"], min(1.0, used),
+        metrics.get("memory", 0) / limit if limit else None,
+    )  # fmt: skip
