@@ -218,10 +218,7 @@ class Controller:
         tx.run("add_decision", pool=name, epoch=epoch, before=before.wanted, wanted=after.wanted, **said)
         self._metrics.write(name, signals, decision, epoch)
         if after.wanted != before.wanted:
-            log.info(
-                "pool %s: %d -> %d workers (%s: %s)", name, before.wanted, after.wanted, decision.rule, said["reason"]
-            )
-        return decision
+            log.info("pool %s: %d -> %d workers, %s", name, before.wanted, after.wanted, decision.reason)
 
     def _was_overtaken(self, said: str) -> None:
         log.warning("%s", said)
