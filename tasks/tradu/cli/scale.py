@@ -229,10 +229,9 @@ def roll(
 
 def _left(ledger: Ledger, name: str) -> int:
     from tradu.ledger import pools
-    from tradu.stack.agent import FRESH_SECONDS
 
     with ledger.transaction() as tx:
-        return pools.left_to_roll(tx, name, FRESH_SECONDS)
+        return pools.left_to_roll(tx, name)
 
 
 def controller() -> None:

@@ -13,6 +13,8 @@ from tradu.ledger.connection import Transaction
 
 STALE_EPOCH = "TR003"
 """SQLSTATE with which the database refuses what a controller writes after another one has taken over."""
+FRESH_SECONDS = 15.0
+"""An agent that was not seen for so long has no share of the workers that are wanted."""
 MOST_BLOCKS_OF_A_JOB = 20_000
 """More waiting blocks than this are not counted: it is looked every second."""
 
@@ -128,9 +130,9 @@ def pools(tx: Transaction) -> dict[str, Pool]:
     return {pool.pool: pool for pool in tx.rows("pools", Pool)}
 
 
-def agents(tx: Transaction, fresh_seconds: float) -> list[Agent]:
-    """The agents that were seen within this time, in order of their names."""
-    return [agent for agent in tx.rows("agents", Agent) if agent.unseen_seconds <= fresh_seconds]
+def agents(tx: Transaction) -> list[Agent]:
+    """The agents that were seen lately, in order of their names."""
+    return [agent for agent in tx.rows("agents", Agent) if agent.unseen_seconds <= FRESH_SECONDS]
 
 
 def shares(wanted: int, capacities: Sequence[tuple[str, int]]) -> dict[str, int]:
@@ -144,8 +146,17 @@ def shares(wanted: int, capacities: Sequence[tuple[str, int]]) -> dict[str, int]
     return given
 
 
-def left_to_roll(tx: Transaction, pool: str, fresh_seconds: float) -> int:
+def share(name: str, pool: Pool | None, agents: Sequence[Agent], running: int) -> int:
+    """How many workers an agent shall have. Nothing is taken away on a decision that was made before it was there."""
+    own = next(agent for agent in agents if agent.agent == name)
+    if pool is None:
+        return running
+    given = shares(pool.wanted, [(agent.agent, agent.capacity) for agent in agents])[name]
+    return given if pool.paused or pool.decided_at > own.started_at else max(given, running)
+
+
+def left_to_roll(tx: Transaction, pool: str) -> int:
     """Workers that are still to be started again; an agent that has not looked since it was asked counts as one."""
     age = pools(tx)[pool].roll_age_seconds or 0.0
-    own = [agent for agent in agents(tx, fresh_seconds) if agent.pool == pool]
+    own = [agent for agent in agents(tx) if agent.pool == pool]
     return sum(agent.to_roll if agent.unseen_seconds < age else 1 for agent in own)

@@ -20,7 +20,6 @@ from tradu.cluster.scaling.scheduler import WorkerView
 from tradu.errors import SystemicError, TraduError
 from tradu.ledger import pools
 from tradu.ledger.connection import Ledger
-from tradu.ledger.pools import Agent, Pool
 from tradu.stack.host import Host
 from tradu.stack.layout import Layout
 from tradu.stack.roster import Do, Worker, plan, to_roll
@@ -29,8 +28,6 @@ from tradu.stack.supervise import STOPPING, ProcessState, Supervisor
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
-FRESH_SECONDS = 15.0
-"""An agent that was not seen for so long has no share of the workers that are wanted."""
 
 
 @dataclass
@@ -75,9 +72,9 @@ class HostAgent:
             rolling = to_roll([Worker(s.name, s.is_up, uptime_seconds=s.uptime_seconds) for s in services], roll)
             said = {"prefix": worker_name(self._layout, ""), "capacity": self._capacity, "to_roll": len(rolling)}
             tx.run("see_agent", agent=self._name, pool=self._pool, running=up, first=self._first, **said)
-            others = [agent for agent in pools.agents(tx, FRESH_SECONDS) if agent.pool == self._pool]
+            others = [agent for agent in pools.agents(tx) if agent.pool == self._pool]
         self._first = False
-        target = share(self._name, pool, others, up)
+        target = pools.share(self._name, pool, others, up)
         if up == target and not rolling and not self._draining:
             return []  # as on a machine that is not scaled: the scheduler is not asked
         workers = self._seen(services, cluster := self._cluster())
@@ -139,12 +136,3 @@ class HostAgent:
 
     def _dask_name(self, service: str) -> str:
         return worker_name(self._layout, service.removeprefix(WORKER_PREFIX))
-
-
-def share(name: str, pool: Pool | None, agents: Sequence[Agent], running: int) -> int:
-    """How many workers an agent shall have. Nothing is taken away on a decision that was made before it was there."""
-    own = next(agent for agent in agents if agent.agent == name)
-    if pool is None:
-        return running
-    given = pools.shares(pool.wanted, [(agent.agent, agent.capacity) for agent in agents])[name]
-    return given if pool.paused or pool.decided_at > own.started_at else max(given, running)

@@ -202,7 +202,7 @@ def test_rolling_loses_nothing_and_redoes_less_than_a_batch_a_worker(elastic: El
 
 def _left(elastic: Elastic) -> int:
     with elastic.ledger.transaction() as tx:
-        return pools.left_to_roll(tx, "cpu", 60)
+        return pools.left_to_roll(tx, "cpu")
 
 
 def test_workers_that_are_killed_come_back_by_themselves(elastic: Elastic) -> None:
