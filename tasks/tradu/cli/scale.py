@@ -251,14 +251,23 @@ def controller() -> None:
     Controller(ledger, get_settings(), ledger.actor).run(_until_stopped())
 
 
-def agent() -> None:
+def agent(
+    group: Annotated[
+        str | None,
+        typer.Option("--group", metavar="NAME", help="In a pod: scale this worker group of the Dask operator instead."),
+    ] = None,
+    pool: Annotated[str, typer.Option("--pool", metavar="NAME", help="With --group: the pool of its workers.")] = "cpu",
+    most: Annotated[int, typer.Option("--most", min=1, help="With --group: the most workers that it may have.")] = 8,
+) -> None:
     """Run the agent of this machine: it starts, drains and stops its workers as wanted. `tradu up` runs one.
 
     \b
     Examples:
       tradu agent
+      tradu agent --group tradu-cpu --most 32
     """
     from tradu import telemetry
+    from tradu.cluster.scaling.kubernetes import GroupAgent, group_here
     from tradu.ledger.connection import get_ledger
     from tradu.settings import get_settings
     from tradu.stack.agent import HostAgent
@@ -267,7 +276,10 @@ def agent() -> None:
 
     ledger = get_ledger("agent")
     telemetry.log_json(instance_id=ledger.actor)
-    HostAgent(ledger, Layout(get_settings()), this_host()).run(_until_stopped())
+    if group is not None:
+        GroupAgent(ledger, group_here(group), pool, most).run(_until_stopped())
+    else:
+        HostAgent(ledger, Layout(get_settings()), this_host()).run(_until_stopped())
 
 
 def _until_stopped() -> threading.Event:
