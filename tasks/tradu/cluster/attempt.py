@@ -22,9 +22,10 @@ from tradu.inference.model import Route
 from tradu.inference.pool import Spent
 from tradu.inference.routes import tier_of
 from tradu.inference.translate import Climb
-from tradu.ledger import circuits, objects, pools
+from tradu.ledger import circuits, objects
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
+from tradu.ledger.pools import count_latencies
 from tradu.ledger.rollouts import Rollout
 from tradu.ledger.rows import Batch, Claim
 from tradu.quality import checks
@@ -257,7 +258,7 @@ def _commit(
         done = sum(characters[name] for name in fresh)
         tx.send("count_throughput", blocks=len(accepted), characters=done)
         took = zip(names, tiers, own_seconds, strict=True)
-        pools.count_latencies(tx, ((tier, seconds) for name, tier, seconds in took if name in fresh))
+        count_latencies(tx, ((tier, seconds) for name, tier, seconds in took if name in fresh))
     ((count,),) = left.fetchall()
     return Attempt(len(accepted), count)
 

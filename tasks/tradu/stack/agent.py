@@ -63,8 +63,9 @@ class HostAgent:
         Raises:
             SystemicError: the ledger, the supervisor or the scheduler can't be reached.
         """
-        services = [s for s in self._supervisor.states() if s.name.startswith(WORKER_PREFIX)]
-        services.sort(key=lambda s: int(s.name.removeprefix(WORKER_PREFIX)))
+        states = [s for s in self._supervisor.states() if s.name.startswith(WORKER_PREFIX)]
+        states.sort(key=lambda s: int(s.name.removeprefix(WORKER_PREFIX)))
+        services = states[: self._capacity]  # those after them are TRADU_POOL_WORKERS': as many as were asked for
         up = sum(s.is_up for s in services)
         with self._ledger.transaction() as tx:
             pool = pools.pools(tx).get(self._pool)
