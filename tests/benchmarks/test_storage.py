@@ -36,7 +36,7 @@ from tradu.ledger.rows import Block, Claim, PlacedBlock
 from tradu.settings import get_settings
 
 BLOCKS = int(os.environ.get("TRADU_BENCH_ROWS", "1000000"))
-MONTHS = 4
+MONTHS = 3
 """Of the larger part of the past; one more is archived."""
 IN_BATCH, BATCHES, READS, ROUNDS = 100, 200, 1_000, 3
 AIM_READ_MS = 5.0
