@@ -118,6 +118,15 @@ class Settings(BaseSettings):
     nightly_profile: str = Field("balanced", description="Profile of a landing folder without a tradu.yaml.")
     nightly_schedule: str = Field("0 2 * * *", description="Cron schedule of `tradu_nightly`.")
 
+    airflow_retention_days: int = Field(
+        30,
+        ge=1,
+        description="How long Airflow keeps its own records of runs and tasks, days; `tradu_upkeep` deletes older ones. Translations, states and history are not among them.",
+    )
+    airflow_database_url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL of Airflow's database, for `tradu_upkeep`. Unset: the one in airflow.cfg."
+    )
+
     max_document_bytes: int = Field(2 * 1024**3, description="Largest document taken in, bytes.")
     max_documents: int = Field(20_000, description="Most documents in one job.")
     max_block_chars: int = Field(1_200, description="Longest block, characters.")

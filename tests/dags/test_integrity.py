@@ -45,6 +45,7 @@ def test_the_dags_are_these(dags: Dags) -> None:
         "tradu_scrub",
         "tradu_sweep",
         "tradu_translate",
+        "tradu_upkeep",
         "tradu_watchdog",
     ]
 

@@ -24,6 +24,8 @@ class IncidentKind(StrEnum):
     OBJECT_MISSING = "object_missing"  # named by a row, not in the store, or not as it was written
     SLOW = "slow"  # throughput far below its own recent history
     STANDSTILL = "standstill"  # blocks wait and nothing moves
+    LEDGER_HELD = "ledger_held"  # a transaction stays open, and dead rows with it
+    LEDGER_BLOATED = "ledger_bloated"  # more dead rows than live ones: autovacuum doesn't keep up
     LEDGER_REWOUND = "ledger_rewound"  # the ledger is older than the store, or another one
     LEDGER_RENEWED = "ledger_renewed"  # a person has accepted it
     NOT_ARCHIVED = "not_archived"  # a job is old enough and stays hot: something of it is lost or damaged

@@ -854,6 +854,19 @@ LEFT JOIN jobs j ON j.job_id >= m.first AND j.job_id < m.last GROUP BY m.first;
 -- lock_partitions: whether this session alone makes and drops partitions, until it ends.
 SELECT pg_try_advisory_lock(hashtext('tradu.ensure_partitions'));
 
+-- oldest_transaction: the session whose transaction is the oldest of this database, its own apart.
+SELECT application_name AS application, pid, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds,
+       CASE WHEN starts_with(state, 'idle in transaction') THEN extract(epoch FROM clock_timestamp() - state_change)::float8
+            ELSE 0 END AS idle_seconds
+FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND xact_start IS NOT NULL AND pid <> pg_backend_pid()
+ORDER BY xact_start LIMIT 1;
+
+-- worst_table: the table with the most dead rows, and those of all tables.
+SELECT relname::text AS name, n_dead_tup AS dead, n_live_tup AS live, greatest(last_vacuum, last_autovacuum) AS vacuumed_at,
+       (sum(n_dead_tup) OVER ())::bigint AS all_dead
+FROM pg_stat_user_tables ORDER BY n_dead_tup DESC, relname LIMIT 1;
+
 -- take_upkeep: whether it is time for something that is done now and then, by one process alone.
 INSERT INTO upkeep (name) VALUES (%(name)s)
 ON CONFLICT (name) DO UPDATE SET at = now() WHERE upkeep.at < now() - make_interval(secs => %(seconds)s) RETURNING name;

@@ -170,6 +170,7 @@ def _databases(layout: Layout, running: bool) -> Iterator[Finding]:
         yield Finding("ledger", Level.ERROR, error, "tradu up, or correct TRADU_LEDGER_URL")
     else:
         yield _ledger_schema(layout)
+        yield _ledger_health()
     if running:
         current = airflow_is_current(layout)
         good = Finding("airflow database", Level.OK, "up to date")
@@ -182,6 +183,19 @@ def _ledger_schema(layout: Layout) -> Finding:
     if is_current(layout.settings.ledger_dsn):
         return Finding("ledger", Level.OK, "reachable, schema up to date")
     return Finding("ledger", Level.ERROR, "reachable, but its schema is not the newest", "tradu up")
+
+
+def _ledger_health() -> Finding:
+    from tradu.ledger.connection import get_ledger
+    from tradu.watchdog import database
+
+    with get_ledger("doctor").transaction() as tx:
+        health = database.observe(tx)
+    wrong = [said for _, said in database.judge(health)]
+    seconds = health.oldest.seconds if health.oldest else 0
+    dead = health.worst.all_dead if health.worst else 0
+    message = "; ".join(wrong) or f"oldest transaction {seconds:.0f} s, {dead:,} dead rows"
+    return Finding("ledger upkeep", Level.WARN if wrong else Level.OK, message, "see the message" if wrong else "")
 
 
 def _store(layout: Layout, running: bool) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from tradu.ledger import partitions, rewind
 from tradu.ledger.connection import get_ledger
 from tradu.settings import get_settings
 from tradu.store import Store
-from tradu.watchdog import blocks, instances, orphans, pipeline
+from tradu.watchdog import blocks, database, instances, orphans, pipeline
 
 PARTITIONS_SECONDS = 600
 
@@ -20,7 +20,7 @@ class AttentionError(TransientError):
 
 
 def look() -> dict[str, int]:
-    """One round of the watchdogs of instances, blocks and pipeline: what was found and done, by kind.
+    """One round of the watchdogs of instances, blocks, pipeline and database: what was found and done, by kind.
 
     Raises:
         LedgerRewoundError: the ledger is older than the store.
@@ -28,6 +28,7 @@ def look() -> dict[str, int]:
     """
     settings, ledger = get_settings(), get_ledger("watchdog")
     found = instances.look(ledger, settings) | blocks.look(ledger, settings) | pipeline.look(ledger)
+    found |= database.look(ledger)
     found |= {"workers_warmed": len(warm(ledger, settings))}  # workers that came, or came back, while jobs run
     with ledger.transaction() as tx:
         is_time = tx.tuples("take_upkeep", name="partitions", seconds=PARTITIONS_SECONDS)

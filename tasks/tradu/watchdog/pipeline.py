@@ -10,6 +10,7 @@ from tradu.ledger.connection import Ledger
 from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.rows import Minute
 from tradu.settings import Settings
+from tradu.watchdog import database
 
 RECENT_MINUTES = 5
 HISTORY_MINUTES = 240
@@ -68,6 +69,7 @@ def alerts(ledger: Ledger, settings: Settings) -> list[str]:
         for c in tx.rows("open_circuits", Circuit):
             if c.openings > 1 or settings.circuit_failures == 1:
                 said[c.name] = f"circuit {c.name} is open since {c.opened_at:%H:%M:%S} UTC: {c.cause}"
+        said |= {kind.value: line for kind, line in database.judge(database.observe(tx))}
         for (job_id,) in tx.tuples("idle_jobs", seconds=IDLE_SECONDS):
             said[str(job_id)] = f"nobody works on job {job_id}: tradu resume {job_id}"
         return [
