@@ -71,6 +71,11 @@ def manifest_key(job_id: UUID) -> str:
     return f"output/{job_id}/manifest.json"
 
 
+def rows_key(job_id: UUID) -> str:
+    """What the ledger had of a job when it was delivered."""
+    return f"output/{job_id}/ledger.arrows"
+
+
 def report_key(job_id: UUID) -> str:
     """The side report: what was not translated, and why."""
     return f"output/{job_id}/untranslated.jsonl"

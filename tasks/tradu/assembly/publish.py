@@ -7,13 +7,13 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tradu import __version__, layout
 from tradu.assembly.read import placed_blocks
 from tradu.errors import SystemicError
-from tradu.ledger import objects
+from tradu.ledger import objects, snapshot
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.rows import BlockCount, Document, ErrorCount, Job, Output, Spending, Total
@@ -62,9 +62,9 @@ def publish(job: Job, ledger: Ledger, store: Store) -> Published:
         for document in documents:
             if document.state == DocumentState.ASSEMBLING:
                 _end_document(tx, job, document, *ends[document.document_id])
-        manifest = _write_manifest(tx, job, store, state, reason, there)
-        objects.add(tx, job.job_id, written, manifest)
+        objects.add(tx, job.job_id, written)
         tx.run("end_job", job_id=job.job_id, state=state, reason=reason)
+        objects.add(tx, job.job_id, *_write_manifest(tx, job, store, state, reason, there))
         tiers = _tiers(tx, job)
     return Published(state, reason, dict(Counter(end for end, _ in ends.values())), tiers)
 
@@ -209,16 +209,16 @@ def _report_lines(
 
 def _write_manifest(
     tx: Transaction, job: Job, store: Store, state: str, reason: str | None, there: dict[str, Any] | None
-) -> StoredObject:
-    """Write the manifest, which says to readers that all is there.
+) -> list[StoredObject]:
+    """Write the job's rows, from which a lost ledger is rebuilt, and last the manifest, which says that all is there.
 
-    One that the ledger does not know, and that says the same, is left as it is: a ledger that was restored to an older
-    state does the job again, and whoever waits for manifests must not see a second delivery.
+    A manifest that the ledger does not know, and that says the same, is left as it is: a ledger that was restored to an
+    older state does the job again, and whoever waits for manifests must not see a second delivery.
     """
     documents = {d.document_id: d for d in tx.rows("documents", Document, job_id=job.job_id)}
     outputs = [o for o in tx.rows("outputs", Output, job_id=job.job_id) if o.refused is None]
     totals = tx.rows("totals", Total, job_id=job.job_id)
-    manifest = {
+    manifest: dict[str, Any] = {
         "tradu": __version__,
         "job_id": str(job.job_id),
         "run": job.run_id,
@@ -246,8 +246,12 @@ def _write_manifest(
     if there is not None and forgotten and (there["state"], _files_of(there)) == (state, _files_of(manifest)):
         report(tx, IncidentKind.DELIVERED_BEFORE, "the same output was delivered before", job_id=job.job_id)
         data = store.get(layout.manifest_key(job.job_id))
-        return StoredObject(layout.manifest_key(job.job_id), hashlib.sha256(data).hexdigest(), len(data))
-    return store.put(layout.manifest_key(job.job_id), json.dumps(manifest, ensure_ascii=False, indent=1).encode())
+        rows = [StoredObject(**there["rows"])] if "rows" in there else []
+        return [*rows, StoredObject(layout.manifest_key(job.job_id), hashlib.sha256(data).hexdigest(), len(data))]
+    stored = snapshot.write(tx.connection, job.job_id, store)
+    manifest["rows"] = asdict(stored)
+    data = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
+    return [stored, store.put(layout.manifest_key(job.job_id), data)]
 
 
 def _work(total: Total) -> dict[str, Any]:

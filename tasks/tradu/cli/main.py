@@ -17,6 +17,7 @@ from tradu.cli.model_workers import warm, workers
 from tradu.cli.models import models
 from tradu.cli.quarantine import quarantine
 from tradu.cli.queue import queue
+from tradu.cli.rebuild import rebuild
 from tradu.cli.result import result
 from tradu.cli.rollout import rollout
 from tradu.cli.scale import agent, controller, dask_workers, scale
@@ -73,6 +74,7 @@ _COMMANDS = (
     resume,
     decide,
     verify,
+    rebuild,
     incidents,
     demo,
 )

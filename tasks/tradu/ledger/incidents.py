@@ -32,6 +32,7 @@ class IncidentKind(StrEnum):
     ARCHIVE_DAMAGED = "archive_damaged"  # an archive is not as it was written
     HELD = "held"  # a job was put under legal hold
     RELEASED = "released"  # and is no longer
+    JOB_REBUILT = "job_rebuilt"  # its rows were rebuilt from what lies beside its output
     DELIVERED_BEFORE = "delivered_before"  # output was there, from a time that the ledger has forgotten
 
 
