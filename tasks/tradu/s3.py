@@ -150,7 +150,7 @@ def _not_answered(error: BaseException, bucket: str) -> StoreError | None:
 def _code(error: BaseException | None) -> str | None:
     """The code of the server's answer, where an error stems from one."""
     while error is not None and not isinstance(error, boto.ClientError):
-        error = error.__cause__
+        error = error.__cause__ or error.__context__  # s3fs stumbles over answers without a message (Ceph's 412)
     return None if error is None else str(error.response.get("Error", {}).get("Code"))
 
 

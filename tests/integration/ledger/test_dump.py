@@ -21,8 +21,8 @@ from tradu.ledger import dump
 from tradu.ledger.connection import Ledger
 from tradu.ledger.migrate import migrate
 
-NOT_OF_JOBS = {"archives", "known_segments"}
-"""known_segments is dumped and names its job through its results object; archives is the catalogue of what is cold."""
+NOT_OF_JOBS = {"archives", "archived_documents", "known_segments"}
+"""known_segments is dumped and names its job through its results object; the others are the catalogue of archives."""
 ODD = 'tab\t, newline\n, backslash \\N, quote " and {brace}, ol\u00e9 \U0001f30d'
 
 
