@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from typer.testing import CliRunner
 
 from fixtures.line import Line
@@ -52,23 +51,20 @@ def test_blocks_are_paged_and_read_by_number(the_line: Line) -> None:
     assert by_hash["blocks"][0]["number"] == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
+def test_what_is_not_there_is_refused(the_line: Line) -> None:
+    the_line.put(FILES)
+    job = the_line.admit(source="en")
+    the_line.prepare(job)
+    for arguments, said in (
         (["--target", "fr"], "is not translated into fr"),
         (["--document", "x.txt"], "0 documents"),
         (["--block", "1"], "--block wants --document"),
         (["--document", "a.txt", "--block", "7"], "there is no block 7"),
         (["--after", "nowhere"], "is no place"),
-    ],
-)
-def test_what_is_not_there_is_refused(the_line: Line, arguments: list[str], said: str) -> None:
-    the_line.put(FILES)
-    job = the_line.admit(source="en")
-    the_line.prepare(job)
-    code, message = asked(job, *arguments)
-    assert code == 2
-    assert said in message
+    ):
+        code, message = asked(job, *arguments)
+        assert code == 2
+        assert said in message
 
 
 def test_a_job_at_work_gives_what_is_finished(the_line: Line, tmp_path: Path) -> None:

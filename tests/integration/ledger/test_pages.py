@@ -19,12 +19,12 @@ from tradu.ledger.rows import Job
 from tradu.ledger.sql import QUERIES
 
 DOCUMENTS = [letter * 64 for letter in "abc"]
-NUMBERS = 2_000
+NUMBERS = 500
 
 
 @pytest.fixture
 def job(ledger: Ledger) -> Job:
-    """A job with 12,000 blocks among those of another one."""
+    """A job with 3,000 blocks among those of another one."""
     jobs = [fill(ledger, key) for key in ("one", "two")]
     with ledger.transaction() as tx:
         tx.connection.execute("ANALYZE blocks, documents, batches")
@@ -55,18 +55,18 @@ def walked(ledger: Ledger, job: Job, limit: int, **chosen: str | None) -> list[P
             return found
 
 
-@pytest.mark.parametrize("limit", [999, 12_000, 12_001])
+@pytest.mark.parametrize("limit", [299, 3_000, 3_001])
 def test_pages_have_every_block_once_and_in_order(ledger: Ledger, job: Job, limit: int) -> None:
     found = walked(ledger, job, limit)
     assert found == [Place(d, t, n) for d in DOCUMENTS for t in ("es", "pt") for n in range(NUMBERS)]
 
 
 def test_a_document_and_a_language_are_paged_by_themselves(ledger: Ledger, job: Job) -> None:
-    assert walked(ledger, job, 700, document_id=DOCUMENTS[1]) == [
+    assert walked(ledger, job, 170, document_id=DOCUMENTS[1]) == [
         Place(DOCUMENTS[1], t, n) for t in ("es", "pt") for n in range(NUMBERS)
     ]
-    assert walked(ledger, job, 700, target="pt") == [Place(d, "pt", n) for d in DOCUMENTS for n in range(NUMBERS)]
-    assert walked(ledger, job, 700, document_id=DOCUMENTS[2], target="es") == [
+    assert walked(ledger, job, 170, target="pt") == [Place(d, "pt", n) for d in DOCUMENTS for n in range(NUMBERS)]
+    assert walked(ledger, job, 170, document_id=DOCUMENTS[2], target="es") == [
         Place(DOCUMENTS[2], "es", n) for n in range(NUMBERS)
     ]
     assert page(ledger, job, Place(), 10, document_id="f" * 64) == []
@@ -75,9 +75,9 @@ def test_a_document_and_a_language_are_paged_by_themselves(ledger: Ledger, job: 
 @pytest.mark.parametrize(
     ("query", "asked"),
     [
-        ("page_of_job", {"after_document": DOCUMENTS[1], "after_target": "es", "after_number": 1_500}),
-        ("page_of_document", {"document_id": DOCUMENTS[1], "after_target": "es", "after_number": 1_500}),
-        ("placed_block", {"document_id": DOCUMENTS[1], "target": "es", "number": 1_500}),
+        ("page_of_job", {"after_document": DOCUMENTS[1], "after_target": "es", "after_number": 400}),
+        ("page_of_document", {"document_id": DOCUMENTS[1], "after_target": "es", "after_number": 400}),
+        ("placed_block", {"document_id": DOCUMENTS[1], "target": "es", "number": 400}),
     ],
 )
 def test_a_page_is_read_along_the_index(ledger: Ledger, job: Job, query: str, asked: dict[str, Any]) -> None:
