@@ -146,7 +146,9 @@ def translate_coded(texts: Sequence[str], masks: Iterable[Mask], run: Run) -> li
         results = run([hidden[i].text for i in waiting]) if waiting else []
         for index, result in zip(waiting, results, strict=True):
             shown = mask.show(result.text, hidden[index])
-            if shown is not None:
+            if result.failure:
+                done[index] = replace(result, text=texts[index])
+            elif shown is not None:
                 done[index] = replace(result, text=peeled[index][0] + shown + peeled[index][2])
     broken = [index for index in range(len(texts)) if index not in done]
     done |= zip(broken, _piecewise([texts[index] for index in broken], run), strict=True)

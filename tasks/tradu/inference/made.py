@@ -27,6 +27,8 @@ class Made:
     """Words the engine did not know and left as they were."""
     likelihood: Likelihood | None = None
     """None: the engine has no probabilities, or nothing of the text went through it."""
+    failure: str = ""
+    """Why the engine could not translate this text, where it could others; the text is then not translated."""
 
 
 def likelihood_of(log_probabilities: Sequence[float]) -> Likelihood | None:
@@ -53,4 +55,5 @@ def together(likelihoods: Iterable[Likelihood | None]) -> Likelihood | None:
 def joined(text: str, parts: Sequence[Made]) -> Made:
     """A text made of pieces, with the evidence of all of them."""
     unknown = tuple(word for part in parts for word in part.unknown)
-    return Made(text, unknown, together(part.likelihood for part in parts))
+    failure = next((part.failure for part in parts if part.failure), "")
+    return Made(text, unknown, together(part.likelihood for part in parts), failure)

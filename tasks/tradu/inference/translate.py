@@ -239,7 +239,9 @@ def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
         group = groups.pop()
         half, characters = len(group) // 2, sum(map(len, group))
         try:
-            made += _run(group, model, engines)
+            results = _run(group, model, engines)
+            failed += sum(bool(result.failure) for result in results)
+            made += results
             engines.sizes.fitted(model, characters)
         except ResourceError as error:
             engines.sizes.failed(model, characters)
@@ -284,7 +286,10 @@ def _run(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
 
 def _results(engine: Engine, texts: Sequence[str]) -> list[_Attempt]:
     if isinstance(engine, SaysMore):
-        return [_Attempt(made) for made in engine.translate_with_evidence(texts)]
+        return [
+            _Attempt(made, f"{ENGINE_FAILED}: {made.failure}" if made.failure else "")
+            for made in engine.translate_with_evidence(texts)
+        ]
     return [_Attempt(Made(text)) for text in engine.translate(texts)]
 
 

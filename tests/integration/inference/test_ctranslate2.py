@@ -37,54 +37,12 @@ def model(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Model:
     return seq2seq.entry("ctranslate2", folder, kind=kind)
 
 
-def alike(made: list[str], others: list[str]) -> bool:
-    """Whether each is the beginning of the other: they may be ended at different lengths."""
-    pairs = [("".join(a.split()), "".join(b.replace("<unk>", "").split())) for a, b in zip(made, others, strict=True)]
-    return all(a.startswith(b) or b.startswith(a) for a, b in pairs)
-
-
-class ByTransformers:
-    """The same model run by Transformers, one text at a time, prompted as the model's own documentation says."""
-
-    def __init__(self, kind: str, folder: Path) -> None:
-        from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-        source, target = {"m2m100": ("en", "__pt__"), "nllb": ("eng_Latn", "por_Latn")}.get(kind, (None, None))
-        self.before = "<2pt> " if kind == "madlad" else ""
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, **({"src_lang": source} if source else {}))
-        self.forced = self.tokenizer.convert_tokens_to_ids(target) if target else None
-        self.model = AutoModelForSeq2SeqLM.from_pretrained(folder)
-        self.never: list[int] = []
-        if kind == "opus-mt":  # as every published one is configured; the converter takes the word out
-            self.never = [self.model.config.pad_token_id]
-            self.model.generation_config.bad_words_ids = [self.never]
-
-    def translate(self, text: str) -> str:
-        read = self.tokenizer([self.before + text], return_tensors="pt")
-        most = 2 * read["input_ids"].shape[1] + 21
-        forced = {"forced_bos_token_id": self.forced} if self.forced else {}
-        made = self.model.generate(**read, **forced, num_beams=1, do_sample=False, max_new_tokens=most)
-        return str(self.tokenizer.decode(made[0], skip_special_tokens=True))
-
-    def score(self, text: str, pieces: list[str]) -> list[float]:
-        import torch
-
-        read = self.tokenizer([self.before + text], return_tensors="pt")
-        ids = [*self.tokenizer.convert_tokens_to_ids(pieces), self.tokenizer.eos_token_id]
-        begun = [self.model.config.decoder_start_token_id, *([self.forced] if self.forced else [])]
-        with torch.no_grad():
-            logits = self.model(**read, decoder_input_ids=torch.tensor([[*begun, *ids[:-1]]])).logits[0]
-        logits[:, self.never] = -torch.inf
-        said = torch.log_softmax(logits[len(begun) - 1 :], dim=-1)
-        return [float(said[place, word]) for place, word in enumerate(ids)]
-
-
 def test_it_says_what_transformers_says(model: Model, folders: dict[str, Path]) -> None:
     """Same tokens in, same tokens out, as probable: languages, ends and cuts are where the architecture wants them."""
     kind, texts = model.options["kind"], real_english(12)
     runs = engines.load(replace(model, options={**model.options, "beam": "1", "compute": "float32"}))._runs  # type: ignore[attr-defined]
-    made, other = [each.text for each in runs.run(texts)], ByTransformers(kind, folders[kind])
-    assert alike(made, [other.translate(text) for text in texts])
+    made, other = [each.text for each in runs.run(texts)], seq2seq.ByTransformers(kind, folders[kind])
+    assert seq2seq.alike(made, [other.translate(text) for text in texts])
     assert len(set(made)) > 9
     target = SentencePieceProcessor(model_file=str(ctranslate2._vocabularies(model, folders[kind])[1]))
     for text, said, likelihood in zip(texts, made, runs.score(texts, made), strict=True):
@@ -163,7 +121,7 @@ def test_a_model_that_ends_its_sources_itself_gets_no_second_end(model: Model, t
     greedy = replace(model, options={**model.options, "beam": "1"})
     own = engines.load(replace(greedy, weights=str(folder)))
     texts = real_english(4)
-    assert alike(own.translate(texts), engines.load(greedy).translate(texts))
+    assert seq2seq.alike(own.translate(texts), engines.load(greedy).translate(texts))
 
 
 def test_every_language_of_the_table_is_one_of_nllb() -> None:

@@ -30,7 +30,7 @@ MODELS = [
     "apertium-es-pt",
     "apertium-es-ca",
 ]
-MADE_UP = [f"ctranslate2-{kind}" for kind in seq2seq.KINDS]
+MADE_UP = [*(f"ctranslate2-{kind}" for kind in seq2seq.KINDS), "transformers-opus-mt", "transformers-nllb"]
 """Very small models with made-up weights: what they say means nothing."""
 SAMPLES = {
     "en": [

@@ -58,6 +58,9 @@ class Batches:
         known = {i: likelihood_of(each.log_probabilities) for i, each in zip(fit, scored, strict=True)}
         return [known.get(i) for i in range(len(sources))]
 
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
 
 class Sentences:
     """Mozilla's engine, fxtranslate. Bound to the thread that made it, as its translator is."""
@@ -84,6 +87,9 @@ class Sentences:
     def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
         """This engine can't say."""
         return [None for _ in zip(sources, translations, strict=True)]
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
 
 
 def _made(piece: str, hypothesis: Hypothesis) -> Made:

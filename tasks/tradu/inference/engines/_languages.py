@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from tradu.errors import ModelError
+from tradu.inference.model import Model
 
 _FLORES = """
     af:afr ak:aka am:amh ar:arb as:asm ay:ayr az:azj ba:bak be:bel bg:bul bm:bam bn:ben bo:bod bs:bos ca:cat cs:ces
@@ -40,6 +41,8 @@ def _nllb(code: str, known: Iterable[str]) -> list[str]:
 
 NAMES: dict[str, Callable[[str, Iterable[str]], list[str]]] = {"m2m100": _m2m100, "nllb": _nllb, "madlad": _madlad}
 """By the kind of model: the tokens that may name a language, best first."""
+OPUS_MT = "opus-mt"
+KINDS = (OPUS_MT, *NAMES)
 
 
 def token_of(kind: str, code: str, known: Collection[str]) -> str:
@@ -52,3 +55,39 @@ def token_of(kind: str, code: str, known: Collection[str]) -> str:
     if found is None:
         raise ModelError(f"the model has no token for the language {code!r} (option source_token or target_token)")
     return found
+
+
+def kind_of(model: Model) -> str:
+    """Which architecture an entry says it is: its option `kind`.
+
+    Raises:
+        ModelError: it is none of KINDS.
+    """
+    kind = model.options.get("kind", "")
+    if kind not in KINDS:
+        raise ModelError(f"{model.name}: option kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    return kind
+
+
+def prefixes(model: Model, known: Collection[str]) -> tuple[list[str], list[str]]:
+    """What stands before every source, and what every translation begins with; `known` is the model's vocabulary.
+
+    Raises:
+        ModelError: the model does not know both languages.
+    """
+    kind = kind_of(model)
+    named = {"source": model.options.get("source_token"), "target": model.options.get("target_token")}
+    codes = {"source": model.source, "target": model.target}
+
+    def token(side: str) -> str:
+        if (name := named[side]) is None:
+            return token_of(kind, codes[side], known)
+        if name not in known:
+            raise ModelError(f"{model.name}: the model has no token {name!r}")
+        return name
+
+    if kind == OPUS_MT:  # multilingual ones want the target's name, as `>>por<<`
+        return ([token("target")] if named["target"] else []), []
+    if kind == "madlad":
+        return [token("target")], []
+    return [token("source")], [token("target")]

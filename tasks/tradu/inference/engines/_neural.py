@@ -37,6 +37,10 @@ class Runs(Protocol):
         """How probable each translation is; None where that can't be said."""
         ...
 
+    def close(self) -> None:
+        """Give back what is held besides memory."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Paragraph:
@@ -53,8 +57,9 @@ class _Paragraph:
 class NeuralEngine:
     """One model. The pieces of all texts of a call go to the model together."""
 
-    def __init__(self, language: str, alphabet: frozenset[str], runs: Runs) -> None:
-        self._language = language
+    def __init__(self, language: str, alphabet: frozenset[str] | None, runs: Runs, longest: int = 0) -> None:
+        """Without an alphabet everything can be spelt; with `longest` text goes whole up to so many characters."""
+        self._language, self._longest = language, longest
         self._alphabet = alphabet
         self._runs: Runs | None = runs
         self.shareable = runs.shareable
@@ -66,7 +71,10 @@ class NeuralEngine:
         Raises:
             ModelError: the model failed.
         """
-        return [made.text for made in self.translate_with_evidence(texts)]
+        made = self.translate_with_evidence(texts)
+        if failure := next((each.failure for each in made if each.failure), ""):
+            raise ModelError(failure)
+        return [each.text for each in made]
 
     def translate_with_evidence(self, texts: Sequence[str]) -> list[Made]:
         """Translate each text: what the model can't spell is carried through as a code, long text goes by pieces.
@@ -114,6 +122,8 @@ class NeuralEngine:
 
     def close(self) -> None:
         """Free the model."""
+        if self._runs is not None:
+            self._runs.close()
         self._runs = None
 
     def _paragraph(self, text: str) -> _Paragraph:
@@ -121,18 +131,21 @@ class NeuralEngine:
         if not codes.has_words(core):
             return _Paragraph(text, core, {}, ())
         spellable, spelt = self._spellable(typography.straighten(core))
-        return _Paragraph(text, core, spelt, tuple(clauses.pieces(spellable, self._language, LONGEST_CHARS)))
+        whole = clauses.cut(spellable, self._longest) if self._longest else None
+        return _Paragraph(text, core, spelt, tuple(whole or clauses.pieces(spellable, self._language, LONGEST_CHARS)))
 
     def _spellable(self, text: str) -> tuple[str, dict[str, str]]:
         """The text with the words and signs the model's vocabulary can't spell turned into codes."""
-        missing = []
+        known, missing = self._alphabet, []
+        if known is None:
+            return text, {}
 
         def spell(match: re.Match[str]) -> str:
             word = match[0]
             data = len(word) > LONGEST_WORD_CHARS and word.isascii()
-            if word.isspace() or re.fullmatch(codes.CODE, word) or (self._alphabet.issuperset(word) and not data):
+            if word.isspace() or re.fullmatch(codes.CODE, word) or (known.issuperset(word) and not data):
                 return word
-            if not data and self._alphabet.issuperset(word.lower()):  # vocabularies lack rare capitals: Ç, Ã, Í
+            if not data and known.issuperset(word.lower()):  # vocabularies lack rare capitals: Ç, Ã, Í
                 return word.lower()
             missing.append(word)
             return word

@@ -78,6 +78,9 @@ class Batched:
             known |= {i: likelihood_of(each) for i, each in zip(chosen, said, strict=True)}
         return [known.get(i) for i in range(len(sources))]
 
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """The places of what goes together; the longest first, so that what has no room is known at once."""
         order = sorted(range(len(lengths)), key=lambda i: -lengths[i])

@@ -1,7 +1,8 @@
 """Models converted for CTranslate2 (OPUS-MT, M2M-100, NLLB-200, MADLAD-400): int8 on a processor, float16 on CUDA.
 
-`weights` is what the converter wrote, with the SentencePiece files. Options: `kind` (one of KINDS), `beam`, `threads`,
-`device`, `compute`; `source_token` and `target_token` where the languages are named otherwise.
+`weights` is what the converter wrote, with the SentencePiece files. Options: `kind` (`opus-mt`, `m2m100`, `nllb`,
+`madlad`), `beam`, `threads`, `device`, `compute`; `source_token` and `target_token` where the languages are named
+otherwise.
 """
 
 from __future__ import annotations
@@ -16,14 +17,12 @@ from pathlib import Path
 
 from tradu.errors import ModelError, ResourceError
 from tradu.inference import weights
-from tradu.inference.engines._languages import NAMES, token_of
+from tradu.inference.engines._languages import OPUS_MT, kind_of, prefixes
 from tradu.inference.engines._neural import NeuralEngine
 from tradu.inference.engines._sequences import LONGEST_TARGET, Batched, Row
 from tradu.inference.engines._vocabulary import alphabet
 from tradu.inference.model import Model, Status
 
-OPUS_MT = "opus-mt"
-KINDS = (OPUS_MT, *NAMES)
 MARK = "-ct1"
 """Ends versions, with what else changes the output; the number is raised when this module's output changes."""
 END = "</s>"
@@ -42,11 +41,10 @@ class Converted:
         import ctranslate2
         from sentencepiece import SentencePieceProcessor
 
-        kind = _kind(model)
         source, target = _vocabularies(model, folder)
         self._source = SentencePieceProcessor(model_file=str(source))
         self._target = SentencePieceProcessor(model_file=str(target))
-        self._before, self._prefix = _tokens(model, kind, _words(folder))
+        self._before, self._prefix = prefixes(model, _words(folder))
         self._end = [] if json.loads((folder / "config.json").read_text())["add_source_eos"] else [END]
         self._beam = _number(model, "beam", 2)
         device, _, index = model.options.get("device", "cpu").partition(":")
@@ -131,7 +129,7 @@ def load(model: Model) -> NeuralEngine:
 
 def status(model: Model) -> Status:
     """Whether CTranslate2 and the weights are here; the version is a digest of them, and of what changes output."""
-    made_by = f"{MARK}-{_kind(model)}-{_compute(model)}-b{_number(model, 'beam', 2)}"
+    made_by = f"{MARK}-{kind_of(model)}-{_compute(model)}-b{_number(model, 'beam', 2)}"
     if find_spec("ctranslate2") is None:
         return Status(False, "", "pip install 'tradu[ctranslate2]'")
     if not model.weights:
@@ -140,16 +138,9 @@ def status(model: Model) -> Status:
     return Status(seen.there, seen.digest and seen.digest + made_by, seen.how_to_add)
 
 
-def _kind(model: Model) -> str:
-    kind = model.options.get("kind", "")
-    if kind not in KINDS:
-        raise ModelError(f"{model.name}: option kind must be one of {', '.join(KINDS)}, not {kind!r}")
-    return kind
-
-
 def _vocabularies(model: Model, folder: Path) -> tuple[Path, Path]:
     """The SentencePiece files of source and target."""
-    source, target = _PIECES.get(_kind(model), (_SHARED, _SHARED))
+    source, target = _PIECES.get(kind_of(model), (_SHARED, _SHARED))
     return folder / source, folder / target
 
 
@@ -159,25 +150,6 @@ def _words(folder: Path) -> frozenset[str]:
         if (file := folder / name).is_file():
             return frozenset(json.loads(file.read_text(encoding="utf-8")))
     raise ValueError("no vocabulary: neither shared_vocabulary.json nor source_vocabulary.json")
-
-
-def _tokens(model: Model, kind: str, known: frozenset[str]) -> tuple[Row, Row]:
-    """What stands before every source, and what every translation begins with."""
-    named = {"source": model.options.get("source_token"), "target": model.options.get("target_token")}
-    codes = {"source": model.source, "target": model.target}
-
-    def token(side: str) -> str:
-        if (name := named[side]) is None:
-            return token_of(kind, codes[side], known)
-        if name not in known:
-            raise ModelError(f"{model.name}: the model has no token {name!r}")
-        return name
-
-    if kind == OPUS_MT:  # multilingual ones want the target's name, as `>>por<<`
-        return ([token("target")] if named["target"] else []), []
-    if kind == "madlad":
-        return [token("target")], []
-    return [token("source")], [token("target")]
 
 
 def _compute(model: Model) -> str:
