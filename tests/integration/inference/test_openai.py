@@ -58,16 +58,21 @@ def test_a_real_server_answers_in_order(server: tuple[str, str], said: list[str]
     with loaded(entry(*server, max_output_tokens="400")) as engine:
         made = engine.translate_with_evidence([*TEXTS, TEXTS[0], " ", "\ue000 12"])
     assert [each.failure or each.text for each in made[:8]] == said
-    assert len(set(said)) > 2
+    assert len(set(said)) > 1
     assert made[8] == made[0]
     assert [each.text for each in made[9:]] == [" ", "\ue000 12"]
 
 
 def test_what_the_server_has_not_is_left_out_and_remembered(server: tuple[str, str]) -> None:
-    proxy = chat.Proxy(server[0])
+    def harm(_number: int, body: bytes) -> tuple[int, dict[str, str], bytes] | bool:
+        refused = b'{"error": {"message": "response_format is not supported"}}'
+        return (400, {}, refused) if b"response_format" in body else False
+
+    proxy = chat.Proxy(server[0], harm)
     with proxy.run() as url, loaded(entry(url, server[1])) as engine:
-        engine.translate_with_evidence(TEXTS[:2])
+        made = engine.translate_with_evidence(TEXTS[:2])
         engine.translate_with_evidence(TEXTS[2:4])
+    assert not any("400" in each.failure for each in made)
     asked = [json.loads(each.body) for each in proxy.seen]
     assert ["response_format" in body for body in asked] == [True, False, False, False, False]
     assert ["logprobs" in body for body in asked] == [True, False, False, False, False]
