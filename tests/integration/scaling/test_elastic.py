@@ -36,7 +36,7 @@ from tradu.stack.services import dask_workers, services, supervisor_config
 from tradu.stack.supervise import Supervisor
 from tradu.store import Store
 
-WORKERS = 3
+WORKERS = 2
 HOST = Host(cores=WORKERS, memory_bytes=4 * GIB, gpus=0)
 POLICY = """
 pools:
@@ -117,7 +117,7 @@ class Elastic:
 
 @pytest.fixture(scope="module")
 def elastic(postgres_server: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elastic]:
-    """A supervisor with a Dask scheduler and three workers; agent and controller run in the test."""
+    """A supervisor with a Dask scheduler and two workers; agent and controller run in the test."""
     home, dsn = tmp_path_factory.mktemp("elastic"), postgres_server.create()
     migrate(dsn)
     dask, dashboard = ports.free_ports(2)
@@ -167,7 +167,7 @@ def test_an_idle_pool_shrinks_to_its_floor_a_worker_at_a_time(elastic: Elastic) 
     assert elastic.states()["dask-worker-0"] == "RUNNING"
     assert Counter(do for do, _ in elastic.done) == {Do.RETIRE: WORKERS - 1, Do.STOP: WORKERS - 1}
     wanted = [d.wanted for d in elastic.decided]
-    assert sorted(set(wanted), reverse=True) == [3, 2, 1]
+    assert sorted(set(wanted), reverse=True) == [2, 1]
     assert wanted == sorted(wanted, reverse=True)
 
 
@@ -205,28 +205,27 @@ def _left(elastic: Elastic) -> int:
         return pools.left_to_roll(tx, "cpu")
 
 
-def test_workers_that_are_killed_come_back_by_themselves(elastic: Elastic) -> None:
+def test_a_half_of_the_workers_that_is_killed_comes_back_by_itself(elastic: Elastic) -> None:
     elastic.hold(WORKERS)
     elastic.done.clear()
-    victims = [elastic.pids()[f"dask-worker-{n}"] for n in (0, 2)]
-    for pid in victims:
-        assert pid
-        os.kill(pid, signal.SIGKILL)
-    elastic.until("their end", lambda: elastic.joined() < WORKERS)
+    victim = elastic.pids()["dask-worker-0"]
+    assert victim
+    os.kill(victim, signal.SIGKILL)
+    elastic.until("its end", lambda: elastic.joined() < WORKERS)
     elastic.have(WORKERS)
-    assert not set(victims) & set(elastic.pids().values())
+    assert victim not in elastic.pids().values()
     assert elastic.done == [], "that is the supervisor's work"
 
 
 def test_a_new_agent_goes_on_with_a_worker_that_is_retiring(elastic: Elastic) -> None:
     elastic.hold(WORKERS)
     with elastic.ledger.transaction() as tx:
-        tx.run("set_pool", pool="cpu", wanted=2, by="test")
-    while (Do.RETIRE, "dask-worker-2") not in elastic.agent.tick():
+        tx.run("set_pool", pool="cpu", wanted=1, by="test")
+    while (Do.RETIRE, "dask-worker-1") not in elastic.agent.tick():
         time.sleep(0.1)
     elastic.agent, elastic.done = HostAgent(elastic.ledger, elastic.layout, HOST), []
-    elastic.have(2)
-    assert elastic.done == [(Do.STOP, "dask-worker-2")]
+    elastic.have(1)
+    assert elastic.done == [(Do.STOP, "dask-worker-1")]
 
 
 def test_nothing_grows_while_the_scheduler_is_frozen(elastic: Elastic) -> None:
