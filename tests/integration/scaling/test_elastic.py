@@ -256,10 +256,10 @@ def test_nothing_grows_while_blocks_fail(elastic: Elastic, monkeypatch: pytest.M
         tx.connection.execute("DELETE FROM throughput")
     real = batch.attempt
 
-    def fails(ledger: Ledger, job: UUID, task: Any, *rest: Any) -> Any:
+    def fails(ledger: Ledger, job: UUID, task: Any, *rest: Any, **named: Any) -> Any:
         if task.batch % 10 == 0:
             raise ModelError("the engine died")
-        return real(ledger, job, task, *rest)
+        return real(ledger, job, task, *rest, **named)
 
     monkeypatch.setattr(batch, "attempt", fails)
     monkeypatch.setattr(batch, "LOOK_AGAIN_SECONDS", 0.0)
