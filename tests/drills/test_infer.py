@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from drills import harm
@@ -20,3 +23,11 @@ def test_a_service_is_killed(drilled: Stack, long_run: Undisturbed, begin: Begin
     harm.kill_service(drill.layout, service)
     drill.harmed()
     drill.finish(f"SIGKILL to {service}", long_run)
+
+
+def test_the_airflow_scheduler_freezes(drilled: Stack, long_run: Undisturbed, begin: Begin) -> None:
+    drill = begin(drilled, "airflow-scheduler frozen", LONG)
+    drill.reach_share()
+    os.kill(harm.pid_of(drill.layout, "airflow-scheduler"), signal.SIGSTOP)
+    drill.harmed()
+    drill.finish("SIGSTOP to the Airflow scheduler, for good", long_run)

@@ -20,6 +20,7 @@ from tradu.cluster.scaling.scheduler import WorkerView
 from tradu.errors import SystemicError, TraduError
 from tradu.ledger import pools
 from tradu.ledger.connection import Ledger
+from tradu.stack import liveness
 from tradu.stack.host import Host
 from tradu.stack.layout import Layout
 from tradu.stack.roster import Do, Worker, plan, to_roll
@@ -49,7 +50,8 @@ class HostAgent:
         self._first = True
 
     def run(self, ended: threading.Event) -> None:
-        """Tick until the event is set."""
+        """Tick until the event is set, and look after the components of Airflow meanwhile."""
+        threading.Thread(target=liveness.watch, args=(self._layout, ended), name="liveness", daemon=True).start()
         while not ended.is_set():
             try:
                 self.tick()
