@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -87,7 +87,6 @@ class Waiting:
 class Pressure:
     """What runs and waits at a moment."""
 
-    now: datetime
     full: bool
     """Whether the high-water mark was reached, and since then not the low one."""
     running: Sequence[Running]
@@ -145,7 +144,7 @@ def take_turn(pressure: Pressure, policy: AdmissionPolicy) -> Turn:
 def in_order(pressure: Pressure, policy: AdmissionPolicy) -> list[Waiting]:
     """Those that wait, in the order in which they would be let in from now on."""
     queues: dict[tuple[str, str], list[Waiting]] = {}
-    for job in sorted(pressure.waiting, key=lambda j: _rank(j, pressure.now, policy), reverse=True):
+    for job in sorted(pressure.waiting, key=lambda j: (urgency(j.priority, j.created_at, policy), -j.job_id.int)):
         queues.setdefault((job.tenant, job.region), []).append(job)
     served, order = defaultdict(float, pressure.served), []
     while queues:
@@ -157,10 +156,13 @@ def in_order(pressure: Pressure, policy: AdmissionPolicy) -> list[Waiting]:
     return order
 
 
-def _rank(job: Waiting, now: datetime, policy: AdmissionPolicy) -> tuple[float, float, int]:
-    """The less, the sooner it's its turn."""
-    aged = (now - job.created_at) / timedelta(minutes=policy.ageing_minutes)
-    return -(job.priority + aged), job.created_at.timestamp(), job.job_id.int
+def urgency(priority: int, created_at: datetime, policy: AdmissionPolicy) -> float:
+    """What is greater comes first, at admission and among the batches that wait for a worker: seconds.
+
+    All jobs age alike, so that the order of two of them is the same at any time: the one of a priority `n` steps lower
+    comes first when it was asked for more than `n * ageing_minutes` before the other.
+    """
+    return priority * policy.ageing_minutes * 60 - created_at.timestamp()
 
 
 def _had(

@@ -44,7 +44,7 @@ def waiting(number: int, tenant: str = "a", priority: int = 5, minutes: float = 
 
 def pressure(*jobs: Waiting, opened: int = 0, running: int = 0, full: bool = False, usual: float = 100) -> Pressure:
     running_jobs = [Running("a", "eu", opened if n == 0 else 0, True) for n in range(running or bool(opened))]
-    return Pressure(NOW, full, running_jobs, jobs, usual=usual)
+    return Pressure(full, running_jobs, jobs, usual=usual)
 
 
 def numbers(jobs: object) -> list[int]:
@@ -68,7 +68,7 @@ def test_from_the_high_water_mark_on_jobs_wait_until_it_is_down_at_the_low_one()
 
 
 def test_jobs_that_nobody_has_measured_count_as_usual_ones() -> None:
-    fresh = Pressure(NOW, False, [Running("a", "eu", 0, False)] * 3, [waiting(1)], usual=400)
+    fresh = Pressure(False, [Running("a", "eu", 0, False)] * 3, [waiting(1)], usual=400)
     assert not take_turn(fresh, POLICY).admitted
 
 
@@ -129,9 +129,8 @@ def test_nothing_starves() -> None:
     """A job of the lowest priority is let in although a new one of the highest comes every minute."""
     low = waiting(1, priority=0)
     for minute in range(1, 200):
-        now = NOW + timedelta(minutes=minute)
-        new = Waiting(UUID(int=minute + 1), "a", "eu", 10, now)
-        if in_order(replace(pressure(low, new), now=now), POLICY)[0] == low:
+        new = Waiting(UUID(int=minute + 1), "a", "eu", 10, NOW + timedelta(minutes=minute))
+        if in_order(pressure(low, new), POLICY)[0] == low:
             break
     assert minute <= 10 * POLICY.ageing_minutes + 1
 

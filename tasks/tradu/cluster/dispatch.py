@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
+from tradu.admission import load_policy, urgency
 from tradu.cluster import KEY, is_alive, pools, workers
 from tradu.cluster.placement import Host, place
 from tradu.cluster.warm import Waiting, needs_of
@@ -37,8 +38,8 @@ class Submission:
 def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Submission:
     """See to it that the cluster works on a shard: adopt a submission that lives, or make a new one.
 
-    The keys carry an epoch, so that a late task of an older submission is told from a newer one. Dask's own retries
-    are off: the ledger alone says what is tried again.
+    Batches of more urgent jobs go before those that wait already. The keys carry an epoch, so that a late task of an
+    older submission is told from a newer one. Dask's own retries are off: the ledger alone says what is tried again.
 
     Raises:
         SystemicError: the scheduler can't be reached, or doesn't take the tasks.
@@ -65,6 +66,7 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
             return Submission(epoch, len(batches), adopted=True)
         with ledger.transaction(request.request_id) as tx:
             ((epoch,),) = tx.tuples("next_epoch", job_id=job_id, shard=shard)
+        first = urgency(request.priority, request.created_at, load_policy(settings))
         hosts = workers.observed(client.scheduler_info())
         futures = []
         for (source, target, tier), group in groupby(
@@ -79,7 +81,7 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
                 where["resources"] = resources
             keys: list[Any] = [(KEY, job, shard, epoch, number) for number in numbers]
             args = [job] * len(numbers), numbers, [alone] * len(numbers)
-            futures += client.map(run_batch, *args, key=keys, pure=False, retries=0, **where)
+            futures += client.map(run_batch, *args, key=keys, priority=first, pure=False, retries=0, **where)
         fire_and_forget(futures)
         _wait_for_arrival(client, job, shard, epoch, futures)
     finally:

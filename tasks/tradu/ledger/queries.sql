@@ -18,8 +18,8 @@ SELECT reason FROM admission;
 UPDATE admission SET is_full = %(is_full)s, reason = %(reason)s, changed_at = now()
 WHERE (is_full, reason) IS DISTINCT FROM (%(is_full)s, %(reason)s);
 
--- pressure: now, whether the line is full, the usual size of a job (the mean of the last hundred), characters a second.
-SELECT clock_timestamp(), is_full,
+-- pressure: whether the line is full, the usual size of a job (the mean of the last hundred), characters a second.
+SELECT is_full,
        (SELECT avg(characters) FROM (SELECT characters FROM jobs WHERE characters IS NOT NULL ORDER BY created_at DESC LIMIT 100) AS j),
        (SELECT sum(characters) / 600.0 FROM throughput WHERE minute >= now() - interval '10 minutes')
 FROM admission;

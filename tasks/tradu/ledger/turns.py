@@ -34,10 +34,9 @@ class Standing:
 
 def look(tx: Transaction) -> Pressure:
     """What runs and waits now."""
-    ((now, full, usual, per_second),) = tx.tuples("pressure")
+    ((full, usual, per_second),) = tx.tuples("pressure")
     usual = float(usual or USUAL_CHARACTERS)
     return Pressure(
-        now=now,
         full=full,
         running=tx.rows("let_in_jobs", Running),
         waiting=tx.rows("deferred_jobs", Waiting),
