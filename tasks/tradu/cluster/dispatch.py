@@ -81,7 +81,7 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
                 where["resources"] = resources
             keys: list[Any] = [(KEY, job, shard, epoch, number) for number in numbers]
             args = [job] * len(numbers), numbers, [alone] * len(numbers)
-            futures += client.map(run_batch, *args, key=keys, priority=first, pure=False, retries=0, **where)
+            futures += client.map(run_batch, *args, key=keys, priority=round(first), pure=False, retries=0, **where)
         fire_and_forget(futures)
         _wait_for_arrival(client, job, shard, epoch, futures)
     finally:
