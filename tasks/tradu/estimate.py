@@ -16,7 +16,7 @@ from tradu.inference.registry import Registry
 from tradu.inference.routes import cost_of, tier_of
 from tradu.ingestion.ingest import MINIMUM_CONFIDENCE
 from tradu.ingestion.ingest import _look as look  # the estimate has to see what ingest will see
-from tradu.partitioning.segments import blocks, split
+from tradu.partitioning.segments import cut
 from tradu.settings import Settings
 from tradu.store import buffered, sha256_of
 
@@ -161,9 +161,8 @@ def _count(
     max_block_chars: int,
 ) -> tuple[int, int, int]:
     units = document_format.units(buffered(stream), options)
-    cut = (split(number, unit, source, max_block_chars) for number, unit in enumerate(units))
     number = segments = characters = 0
-    for block in blocks(cut, max_block_chars):
+    for _, block in cut(units, lambda _: source, max_block_chars):
         number += 1
         segments += len(block)
         characters += sum(len(segment.source) for segment in block)

@@ -138,8 +138,13 @@ def partition(job_id: str) -> Partitioned:
             except RequestError:  # no model: its blocks are quarantined with that reason, at no cost
                 return 0.0
 
+        def leads(source: str, target: str) -> bool:
+            with suppress(RequestError):
+                return bool(registry.routes(source, target, profile))
+            return False
+
         options = jobs.format_options(c.job)
-        done = cut(c.job, options, c.ledger, c.store, c.settings, check=check_source, cost=cost)
+        done = cut(c.job, options, c.ledger, c.store, c.settings, check=check_source, cost=cost, leads=leads)
         with c.ledger.transaction(c.job.request_id) as tx:
             tx.run("measure_job", job_id=c.job.job_id)
         _refuse_if_too_dear(c, registry)

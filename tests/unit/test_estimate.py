@@ -54,7 +54,8 @@ def test_the_counts_are_those_of_partition(report: Path, settings: Settings, tmp
     store, document = Store((tmp_path / "store").as_uri()), _document("report.txt")
     store.create()
     store.put(raw_key(document.document_id), report.read_bytes())
-    made = list(document_blocks(document, store, FormatOptions(), settings.max_block_chars))
+    cut = document_blocks(document, store, FormatOptions(), settings.max_block_chars, lambda _: "en")
+    made = [block for _, block in cut]
     counted = count(report, "report.txt", "auto", FormatOptions(), settings)
     assert counted.source == "en"
     assert counted.blocks == len(made) > 1

@@ -111,9 +111,10 @@ def _grouped(table: pa.Table) -> Rows:
     return grouped
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _part(store_uri: str, key: str, group: int) -> Rows:
-    """A row group of source segments; many small documents share one, so the last ones stay in memory."""
+    """A row group of source segments; many small documents share one, and the languages of a mixed one
+    have their own, so the last ones stay in memory."""
     return _grouped(tables.read_group(Store(store_uri), key, group))
 
 

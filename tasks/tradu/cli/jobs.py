@@ -122,6 +122,7 @@ def blocks(
         return
     headings = (
         "document",
+        "from",
         "to",
         ">number",
         "state",
@@ -135,6 +136,7 @@ def blocks(
     rows = (
         (
             b.path,
+            b.source,
             b.target,
             b.number,
             b.state,

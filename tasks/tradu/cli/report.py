@@ -12,7 +12,7 @@ from tradu.cli.failures import UNFINISHED, WELL
 from tradu.cli.output import Output, money, printable, seconds, shown
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rollouts import InRollout
-from tradu.ledger.rows import Document, ErrorCount, Job, Progress, Spending, Total
+from tradu.ledger.rows import Document, ErrorCount, Job, LanguageCount, Progress, Spending, Total
 from tradu.ledger.rows import Output as Translated
 from tradu.ledger.states import DocumentState, JobState
 from tradu.store import Store
@@ -34,6 +34,7 @@ class Report:
     errors: Sequence[ErrorCount]
     spending: Sequence[Spending]
     rollouts: Sequence[InRollout] = ()
+    languages: Sequence[LanguageCount] = ()
 
     @property
     def cost(self) -> float:
@@ -66,6 +67,7 @@ def load(ledger: Ledger, job: Job) -> Report:
             tx.rows("errors", ErrorCount, **key),
             tx.rows("spending", Spending, **key),
             tx.rows("rollouts_of_job", InRollout, **key),
+            tx.rows("languages", LanguageCount, **key),
         )
 
 
@@ -82,6 +84,7 @@ def as_data(report: Report, store_uri: str) -> dict[str, Any]:
         "errors": report.errors,
         "spending": report.spending,
         "rollouts": report.rollouts,
+        "languages": report.languages,
         "documents": report.documents,
         "outputs": [_output_row(o, report.job, store_uri) for o in report.outputs],
     }
@@ -133,6 +136,12 @@ def _show_head(report: Report, output: Output) -> None:
     counts = ", ".join(f"{p.blocks:,} {p.state}" for p in report.progress) or "none yet"
     output.say(f"  {job.source} -> {', '.join(job.targets)}, profile {job.profile}")
     output.say(f"  {len(report.documents):,} documents; blocks: {counts}")
+    if job.source == "auto" and report.languages:
+        found = "; ".join(
+            f"{each.blocks:,} {'already in' if each.passed else f'from {each.source} to'} {each.target}"
+            for each in report.languages
+        )
+        output.say(f"  languages: {found}")
 
 
 def _show_totals(report: Report, output: Output) -> None:

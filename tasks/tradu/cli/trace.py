@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from tradu.cli import options
-from tradu.cli.output import Output
+from tradu.cli.output import Output, printable
 from tradu.errors import RequestError
 
 if TYPE_CHECKING:
@@ -55,10 +55,13 @@ def trace(
     from tradu.settings import get_settings
 
     output, ledger = Output(as_json), open_ledger(get_settings())
-    steps = _of_block(ledger, name) if document is None else _of_document(ledger, name, document)
+    block = find_block(ledger, name) if document is None else None
+    steps = _of_block(ledger, block) if block else _of_document(ledger, name, document or "")
     if as_json:
         output.data(steps)
         return
+    if block:
+        output.say(f"{printable(block.path)}, block {block.number}, from {block.source} to {block.target}")
     headings = ("at (UTC)", "what", "from", "to", "who", ">attempt", "models", "reason", "request")
     rows = (
         (
@@ -98,8 +101,7 @@ def find_block(ledger: Ledger, name: str) -> Block:
     return found[0]
 
 
-def _of_block(ledger: Ledger, name: str) -> list[Step]:
-    block = find_block(ledger, name)
+def _of_block(ledger: Ledger, block: Block) -> list[Step]:
     return _steps(ledger, block.job_id, [str(block.block_id), block.document_id])
 
 

@@ -106,7 +106,9 @@ def attempt(
     health = engines().noted()
     if trial is not None:  # its failures are evidence of its rollout, which ends sooner than its circuit opens
         health.pop(trial.candidate.identity, None)
-    stored = tables.write(store, layout.result_key(job, task.batch, min(c.token for c in claims)), _table(rows, claims))
+    stored = tables.write(
+        store, layout.result_key(job, task.batch, min(c.token for c in claims)), _table(rows, claims, task)
+    )
     # what a stand-in made is not what the models at hand would make another time: it is not kept for later
     disturbed = len(usable) < len(plan.routes) or any(health.values())
     work = _Work(
@@ -177,10 +179,11 @@ def _read(store: Store, task: Batch, claims: Sequence[Claim]) -> list[Segment]:
     return [Segment(*row) for row in rows if (row[0], row[1]) in held]
 
 
-def _table(rows: Sequence[Row], claims: Sequence[Claim]) -> pa.Table:
+def _table(rows: Sequence[Row], claims: Sequence[Claim], task: Batch) -> pa.Table:
     names = [f.name for f in fields(Row) if f.name != "checks"]
     columns: dict[str, list[object]] = {name: [getattr(row, name) for row in rows] for name in names}
     ids = {(c.document_id, c.number): str(c.block_id) for c in claims}
+    columns["source_language"] = [task.source] * len(rows)
     columns["block_id"] = [ids[row.of_block] for row in rows]
     columns |= {name: [getattr(row.checks, name) for row in rows] for name in asdict(rows[0].checks)}
     return pa.table(columns)

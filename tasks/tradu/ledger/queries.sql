@@ -475,7 +475,8 @@ FROM blocks k JOIN documents d USING (job_id, document_id) LEFT JOIN batches b U
 WHERE k.job_id = %(job_id)s AND k.document_id = %(document_id)s AND k.target = %(target)s AND k.number = %(number)s;
 
 -- blocks: a page of a job's blocks, by state where one is given.
-SELECT k.*, d.paths[1] AS path FROM blocks k JOIN documents d USING (job_id, document_id)
+SELECT k.*, d.paths[1] AS path, coalesce(b.source, k.target) AS source
+FROM blocks k JOIN documents d USING (job_id, document_id) LEFT JOIN batches b USING (job_id, batch)
 WHERE k.job_id = %(job_id)s AND (%(state)s::text IS NULL OR k.state = %(state)s)
 ORDER BY d.paths[1], k.target, k.number LIMIT %(limit)s OFFSET %(offset)s;
 
@@ -505,6 +506,10 @@ SELECT target, tier, models, count(*) AS blocks, sum(segments) AS segments, sum(
        sum(seconds) AS seconds, sum(cost) AS cost
 FROM blocks WHERE job_id = %(job_id)s AND result IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 
+-- languages: blocks of a job by the language they are in; those of the target language are in no batch.
+SELECT coalesce(b.source, k.target) AS source, k.target, k.batch IS NULL AS passed, count(*) AS blocks, sum(k.characters)::bigint AS characters
+FROM blocks k LEFT JOIN batches b USING (job_id, batch) WHERE k.job_id = %(job_id)s GROUP BY 1, 2, 3 ORDER BY 2, 5 DESC, 1;
+
 -- errors: quarantined blocks of a job by reason.
 SELECT error_class, reason, count(*) AS blocks FROM blocks WHERE job_id = %(job_id)s AND state = 'ERROR' GROUP BY 1, 2 ORDER BY 3 DESC;
 
@@ -521,8 +526,10 @@ ON CONFLICT (segment_key) DO UPDATE SET result_id = excluded.result_id, row_numb
 -- history_of: what happened to a job, documents or blocks of it, in order.
 SELECT * FROM history WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s) ORDER BY at;
 
--- find_block: a block by its id; the time that it shares with its job leads to its partitions, that of the documents too.
-SELECT k.*, d.paths[1] AS path FROM blocks k JOIN documents d USING (job_id, document_id)
+-- find_block: a block by its id; the time that it shares with its job leads to its partitions, those of the others too.
+SELECT k.*, d.paths[1] AS path, coalesce(b.source, k.target) AS source
+FROM blocks k JOIN documents d USING (job_id, document_id)
+LEFT JOIN batches b ON b.job_id = k.job_id AND b.batch = k.batch AND b.job_id BETWEEN %(low)s AND %(high)s
 WHERE k.job_id BETWEEN %(low)s AND %(high)s AND k.block_id = %(block_id)s AND d.job_id BETWEEN %(low)s AND %(high)s;
 
 -- job_of_run: the job that a DAG run works on.

@@ -186,6 +186,8 @@ class Block:
     reason: str | None
     updated_at: datetime
     path: str
+    source: str = ""
+    """The language it is in; that of a block that needs no translation is its target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,18 @@ class Total:
     score: float | None
     seconds: float | None
     cost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageCount:
+    """Blocks of a job that are in one language."""
+
+    source: str
+    target: str
+    passed: bool
+    """They are in the target language already."""
+    blocks: int
+    characters: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from tradu import layout, tables, telemetry
 from tradu.documents import codes
-from tradu.documents.language import base
+from tradu.documents.language import base, other_than
 from tradu.documents.model import FormatOptions
 from tradu.documents.registry import format_named
 from tradu.errors import DataError
@@ -23,7 +24,7 @@ from tradu.ledger.blocks import NewBatch, NewBlock
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import BatchSize, Document, Job
 from tradu.partitioning import plan
-from tradu.partitioning.segments import Segment, blocks, split
+from tradu.partitioning.segments import Segment, cut
 from tradu.settings import Settings
 from tradu.store import Store, Writing
 
@@ -31,6 +32,10 @@ log = logging.getLogger(__name__)
 GROUPS_PER_PART = 64
 Check = Callable[[str], Any]
 """Looks at a block's source text; a dataclass of columns for the blocks gate."""
+Leads = Callable[[str, str], bool]
+"""Whether there is a way from one language to another."""
+LanguageOf = Callable[[str], str]
+"""The language of a part of a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,7 @@ class _Writer:
                 "block_id": str(ids.block_id(self.job.job_id, document_id, self.job.targets[0], number)),
                 "document_id": document_id,
                 "number": number,
+                "source": group.source,
                 "segments": segments,
                 "characters": characters,
                 **asdict(self.check(text)),
@@ -145,25 +151,47 @@ def _table(rows: Sequence[tuple[str, int, Segment]]) -> pa.Table:
     )
 
 
+def language_of(job: Job, document: Document, leads: Leads) -> LanguageOf:
+    """How the languages of a document's parts are found: that of the document, unless nobody has named it and a part
+    surely is in another one, which is a target language or leads to all of them."""
+    usual = document.source or "und"
+    if job.source != "auto" or document.source is None:
+        return lambda _: usual
+
+    @lru_cache(maxsize=64)
+    def usable(language: str) -> bool:
+        return all(base(language) == base(target) or leads(language, target) for target in job.targets)
+
+    def found(text: str) -> str:
+        other = other_than(codes.plain(text), usual)
+        return other.language if other is not None and usable(other.language) else usual
+
+    return found
+
+
 def document_blocks(
-    document: Document, store: Store, options: FormatOptions, max_block_chars: int
-) -> Iterator[list[Segment]]:
-    """The blocks of a document, streamed from its raw bytes.
+    document: Document, store: Store, options: FormatOptions, max_block_chars: int, language: LanguageOf
+) -> Iterator[tuple[str, list[Segment]]]:
+    """The blocks of a document, each with its language, streamed from the document's raw bytes.
 
     Raises:
         DataError: the document turns out to be malformed.
     """
     document_format = format_named(document.format or "")
     with store.checked(layout.raw_key(document.document_id), document.document_id) as stream:
-        units = (
-            split(number, unit, document.source or "en", max_block_chars)
-            for number, unit in enumerate(document_format.units(stream, options))
-        )
-        yield from blocks(units, max_block_chars)
+        yield from cut(document_format.units(stream, options), language, max_block_chars)
 
 
 def partition(
-    job: Job, options: FormatOptions, ledger: Ledger, store: Store, settings: Settings, *, check: Check, cost: plan.Cost
+    job: Job,
+    options: FormatOptions,
+    ledger: Ledger,
+    store: Store,
+    settings: Settings,
+    *,
+    check: Check,
+    cost: plan.Cost,
+    leads: Leads,
 ) -> Partitioned:
     """Partition every REGISTERED document and plan the shards.
 
@@ -173,7 +201,7 @@ def partition(
     with ledger.transaction(job.request_id) as tx:
         documents = [d for d in tx.rows("documents", Document, job_id=job.job_id) if d.state == "REGISTERED"]
     if documents:
-        _partition_documents(documents, _Writer(job, ledger, store, check), options, settings)
+        _partition_documents(documents, _Writer(job, ledger, store, check), options, settings, leads)
     with ledger.transaction(job.request_id) as tx:
         batches = tx.rows("batches", BatchSize, job_id=job.job_id)
         placed = plan.shards(batches, cost, max_shards=settings.max_shards, min_shard_chars=settings.min_shard_chars)
@@ -189,25 +217,26 @@ def partition(
 
 
 def _partition_documents(
-    documents: Sequence[Document], writer: _Writer, options: FormatOptions, settings: Settings
+    documents: Sequence[Document], writer: _Writer, options: FormatOptions, settings: Settings, leads: Leads
 ) -> None:
-    group = _Group("")
+    groups: dict[str, _Group] = {}  # an open one for each language
     for document in documents:
         segments = characters = 0
+        language = language_of(writer.job, document, leads)
         try:
-            for number, block in enumerate(document_blocks(document, writer.store, options, settings.max_block_chars)):
-                source = document.source or "und"
+            cut_blocks = document_blocks(document, writer.store, options, settings.max_block_chars, language)
+            for number, (source, block) in enumerate(cut_blocks):
                 size = sum(len(s.source) for s in block)
-                if group.source != source or group.characters + size > settings.batch_chars:
+                group = groups.setdefault(source, _Group(source))
+                if group.characters + size > settings.batch_chars:
                     writer.write(group)
-                    group = _Group(source)
+                    group = groups[source] = _Group(source)
                 group.add(document.document_id, number, block)
                 segments, characters = segments + len(block), characters + size
         except DataError as error:
-            group.drop(document.document_id)
-            writer.write(group)
-            writer.close_part()
-            group = _Group("")
+            for group in groups.values():
+                group.drop(document.document_id)
+            _close(writer, groups)
             quarantine_document(writer.job, document, str(error), writer.ledger)
             with telemetry.bound(document_id=document.document_id):
                 log.warning("document quarantined: %s", error)
@@ -220,7 +249,13 @@ def _partition_documents(
                 segments=segments,
                 characters=characters,
             )
-    writer.write(group)
+    _close(writer, groups)
+
+
+def _close(writer: _Writer, groups: dict[str, _Group]) -> None:
+    """Write what is open, and end the part."""
+    while groups:
+        writer.write(groups.pop(next(iter(groups))))
     writer.close_part()
 
 

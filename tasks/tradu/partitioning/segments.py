@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import sentencex
 
@@ -24,6 +26,25 @@ class Segment:
     source: str
     trail: str
     code_offset: int
+
+
+def cut(
+    units: Iterable[Unit], language_of: Callable[[str], str], max_chars: int
+) -> Iterator[tuple[str, list[Segment]]]:
+    """The blocks of a document, each with its language: one ends where the language of the units changes."""
+    for language, run in groupby(_with_languages(units, language_of, max_chars), key=itemgetter(0)):
+        for block in blocks((segments for _, segments in run), max_chars):
+            yield language, block
+
+
+def _with_languages(
+    units: Iterable[Unit], language_of: Callable[[str], str], max_chars: int
+) -> Iterator[tuple[str, list[Segment]]]:
+    """The segments of each unit that has some, with its language."""
+    for number, unit in enumerate(units):
+        language = language_of(unit.text)
+        if segments := split(number, unit, language, max_chars):
+            yield language, segments
 
 
 def split(unit_number: int, unit: Unit, language: str, max_chars: int) -> list[Segment]:
