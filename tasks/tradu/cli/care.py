@@ -43,6 +43,8 @@ def verify(
     settings = get_settings()
     output, ledger = Output(as_json), open_ledger(settings)
     job = find_job(ledger, job_id)
+    if job.residence in ("warm", "cold"):
+        raise RequestError(f"job {job.job_id} is archived: `tradu archive verify {job.job_id}` reads its archive back")
     found = verification.verify(job, ledger, Store(settings.store))
     again, run_id = 0, None
     if redo and found.lost_results:

@@ -68,6 +68,10 @@ def job(job_id: options.JobId, as_json: options.Json = False) -> None:
     else:
         reports.show(report, output, settings.store)
         reports.show_documents(report, output)
+        if report.job.residence != "hot":
+            gone = report.job.residence == "purged"
+            remedy = "removed for ever" if gone else f"tradu archive restore {report.job.job_id} brings them back"
+            output.warn(f"Its documents and blocks are {report.job.residence}: {remedy}")
         if stages:
             output.say("")
             output.table(("stage", "state", ">seconds"), ((s.name, s.state, seconds(s.seconds)) for s in stages))

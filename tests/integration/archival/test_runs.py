@@ -142,6 +142,8 @@ def test_the_commands(shelf: Shelf) -> None:
     tradu("release", str(job))
     assert "1 jobs" in tradu("run")
     assert "whole" in tradu("verify", str(job))
+    refused = CliRunner().invoke(app, ["verify", str(job)])
+    assert (refused.exit_code, f"tradu archive verify {job}" in refused.output) == (2, True)
     (listed,) = json.loads(tradu("list", "--json"))
     assert (listed["job_id"], listed["residence"]) == (str(job), "warm")
     assert listed["cold_bytes"] > 0
