@@ -6,7 +6,6 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 640, 300, 60, 20, 130, 45
@@ -20,13 +19,13 @@ def logarithm(value: float) -> float:
 
 
 def chart(
-    lines: Mapping[str, Points],
+    lines: Mapping[str, Sequence[Points]],
     x_ticks: Mapping[float, str],
     y_ticks: Mapping[float, str],
     title: str,
     scale: tuple[Callable[[float], float], Callable[[float], float]],
 ) -> str:
-    """An SVG with a line for each name; the ticks give the range of the axes, the scales how they run."""
+    """An SVG with lines for each name; the ticks give the range of the axes, the scales how they run."""
 
     def place(value: float, ticks: Mapping[float, str], scale: Callable[[float], float], low: int, high: int) -> float:
         first, last = scale(min(ticks)), scale(max(ticks))
@@ -52,10 +51,11 @@ def chart(
         parts.append(f'<text x="{px:.1f}" y="{py + 16:.1f}" text-anchor="middle">{label}</text>')
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 8}">{title}</text>')
     ends: list[float] = []
-    for colour, (name, points) in zip(COLOURS, lines.items(), strict=False):
-        placed = [at(x, y) for x, y in points]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+    for colour, (name, pieces) in zip(COLOURS, lines.items(), strict=False):
+        for points in pieces:
+            placed = [at(x, y) for x, y in points]
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+            parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         end = placed[-1][1] + 4
         while any(abs(end - other) < 13 for other in ends):  # labels that would lie on one another
             end -= 13
@@ -65,16 +65,15 @@ def chart(
 
 
 def growth(samples: Sequence[Mapping[str, object]]) -> str:
-    """Milliseconds against blocks of the past, both logarithmic."""
-    rows = sorted(samples, key=lambda s: s["blocks"])
+    """Milliseconds against blocks of the past, both logarithmic; a line for each run, which measured two sizes."""
     names = {"claim": "claim of 100", "finish": "complete 100", "page": "page of 100", "read": "one block"}
-    lines = {label: [(r["blocks"], r[name]["p50"]) for r in rows] for name, label in names.items()}
-    assert all(a["blocks"] < b["blocks"] for a, b in pairwise(rows))
+    runs = list(zip(samples[::2], samples[1::2], strict=True))
+    lines = {label: [[(s["blocks"], s[name]["p50"]) for s in run] for run in runs] for name, label in names.items()}
     return chart(
         lines,
         {1e5: "100,000", 1e6: "1 million", 1e7: "10 million"},
         {0.1: "0.1 ms", 1: "1 ms", 10: "10 ms", 100: "100 ms"},
-        "Median time beside so many blocks of the past",
+        "Median time beside so many blocks of the past; each line is a run",
         (logarithm, logarithm),
     )
 
@@ -82,10 +81,10 @@ def growth(samples: Sequence[Mapping[str, object]]) -> str:
 def years(samples: Sequence[Mapping[str, float]]) -> str:
     """Megabytes of each tier, month by month."""
     megabytes = {
-        "all, if it stayed hot": [(n, s["made_bytes"] / 1e6) for n, s in enumerate(samples)],
-        **{t: [(n, s[f"{t}_bytes"] / 1e6) for n, s in enumerate(samples)] for t in ("hot", "warm", "cold")},
+        "all, if it stayed hot": [[(n, s["made_bytes"] / 1e6) for n, s in enumerate(samples)]],
+        **{t: [[(n, s[f"{t}_bytes"] / 1e6) for n, s in enumerate(samples)]] for t in ("hot", "warm", "cold")},
     }
-    most = math.ceil(max(y for points in megabytes.values() for _, y in points) / 5) * 5
+    most = math.ceil(max(y for (points,) in megabytes.values() for _, y in points) / 5) * 5
     return chart(
         megabytes,
         {n: f"year {n // 12}" if n else "" for n in range(0, len(samples) + 1, 12)},
@@ -102,7 +101,6 @@ if __name__ == "__main__":
         found.setdefault(record["what"], []).append(record["value"])
     folder = Path(sys.argv[2])
     if "growth" in found:
-        latest = {sample["blocks"]: sample for sample in found["growth"]}
-        (folder / "storage-growth.svg").write_text(growth(list(latest.values())), encoding="utf-8")
+        (folder / "storage-growth.svg").write_text(growth(found["growth"]), encoding="utf-8")
     if "years" in found:
         (folder / "storage-years.svg").write_text(years(found["years"][-1]), encoding="utf-8")

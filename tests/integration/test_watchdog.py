@@ -87,13 +87,9 @@ def test_a_lost_instance_lets_go_and_a_slow_one_is_left_alone(the_line: Line, jo
 
 def test_one_round_of_all_watchdogs_on_a_quiet_line(the_line: Line, job: str) -> None:
     found = look()
-    assert found == {
-        "instances_lost": 0,
-        "leases_freed": 0,
-        "blocks_freed": 0,
-        "blocks_closed": 0,
-        "slow": 0,
-    }
+    assert {"instances_lost", "leases_freed", "blocks_freed", "blocks_closed", "slow", "months_made"} <= set(found)
+    sizes = {"ledger_dead_rows", "ledger_oldest_transaction_seconds"}
+    assert {what: count for what, count in found.items() if count and what not in sizes} == {}
     assert sweep() == {"orphans": 0, "removed": 0, "missing": 0}
     tell()
 
