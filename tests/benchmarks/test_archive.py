@@ -17,6 +17,7 @@ from tradu.archival import run
 from tradu.archival.policy import Act, Due, Residence, load_policy
 from tradu.settings import get_settings
 
+pytestmark = pytest.mark.timeout(3_600)
 BLOCKS = int(os.environ.get("TRADU_BENCH_ARCHIVE_BLOCKS", "100000"))
 JOBS = int(os.environ.get("TRADU_BENCH_ARCHIVE_JOBS", "1000"))
 SENTENCES = 2_000
