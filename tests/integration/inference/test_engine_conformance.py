@@ -190,10 +190,12 @@ def test_symbols_and_foreign_words_survive(model: Model, engine: Engine) -> None
 def test_two_threads_each_with_its_own_engine_agree(model: Model, engine: Engine) -> None:
     texts, pool = samples(model), EnginePool()
     results: list[list[str]] = []
+    both_are_done = threading.Barrier(2, timeout=60)
 
     def work() -> None:
         for _ in range(2):
             results.append(pool.get(model).translate(texts))
+        both_are_done.wait()  # a shared engine is closed for both
         pool.close()
 
     threads = [threading.Thread(target=work) for _ in range(2)]
