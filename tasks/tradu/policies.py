@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from tradu.entries import checked
 from tradu.errors import RequestError
 from tradu.settings import Settings
 
@@ -25,20 +26,18 @@ def load(kind: type[Policy], name: str, settings: Settings) -> Policy:
     content = _read(shipped)
     if own.is_file():
         content = _merged(content, _read(own))
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise RequestError(f"{own if own.is_file() else shipped}: {faults}") from None
+    return checked(kind, content, str(own if own.is_file() else shipped))
 
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise RequestError(f"{file}: {error}") from None
+    if content is None:  # comments alone
+        return {}
     if not isinstance(content, dict):
-        raise RequestError(f"{file}: expected names with values, such as `most_running: 8`")
+        raise RequestError(f"{file}: expected settings such as `most_running: 8`")
     return content
 
 

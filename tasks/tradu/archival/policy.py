@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tradu.errors import RequestError
+from tradu import policies
 from tradu.ledger.states import JOB_ENDED
 from tradu.settings import Settings
 
@@ -88,35 +86,7 @@ def load_policy(settings: Settings) -> Policy:
     Raises:
         RequestError: a file can't be read or used; the message names it and what is wrong.
     """
-    shipped, own = settings.include / "retention.yaml", settings.home / "retention.yaml"
-    content = _read(shipped)
-    if own.is_file():
-        content = _merged(content, _read(own))
-    try:
-        return Policy.model_validate(content)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise RequestError(f"{own if own.is_file() else shipped}: {faults}") from None
-
-
-def _read(file: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise RequestError(f"{file}: {error}") from None
-    if content is None:  # comments alone
-        return {}
-    if not isinstance(content, dict):
-        raise RequestError(f"{file}: expected settings such as `purge_after_days: 730`")
-    return content
-
-
-def _merged(shipped: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(shipped)
-    for name, value in own.items():
-        before = merged.get(name)
-        merged[name] = _merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
-    return merged
+    return policies.load(Policy, "retention", settings)
 
 
 @dataclass(frozen=True, slots=True)
