@@ -170,7 +170,7 @@ def _databases(layout: Layout, running: bool) -> Iterator[Finding]:
         yield Finding("ledger", Level.ERROR, error, "tradu up, or correct TRADU_LEDGER_URL")
     else:
         yield _ledger_schema(layout)
-        yield _ledger_health()
+        yield _ledger_health(layout)
     if running:
         current = airflow_is_current(layout)
         good = Finding("airflow database", Level.OK, "up to date")
@@ -185,12 +185,16 @@ def _ledger_schema(layout: Layout) -> Finding:
     return Finding("ledger", Level.ERROR, "reachable, but its schema is not the newest", "tradu up")
 
 
-def _ledger_health() -> Finding:
-    from tradu.ledger.connection import get_ledger
+def _ledger_health(layout: Layout) -> Finding:
+    from tradu.ledger.connection import Ledger, instance_id
     from tradu.watchdog import database
 
-    with get_ledger("doctor").transaction() as tx:
-        health = database.observe(tx)
+    ledger = Ledger(layout.settings.ledger_dsn, instance_id("doctor"))
+    try:
+        with ledger.transaction() as tx:
+            health = database.observe(tx)
+    finally:
+        ledger.close()
     wrong = [said for _, said in database.judge(health)]
     seconds = health.oldest.seconds if health.oldest else 0
     dead = health.worst.all_dead if health.worst else 0
