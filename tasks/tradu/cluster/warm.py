@@ -88,7 +88,7 @@ def warm(
             return chosen
 
         asked = ask(choose, settings)
-    except (SystemicError, RequestError) as error:
+    except (SystemicError, RequestError, OSError) as error:
         log.warning("no models are loaded ahead: %s", error)
         return {}
     for address, models in asked.items():

@@ -15,6 +15,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import psycopg
+
+from tradu.errors import TraduError
 from tradu.stack import health
 from tradu.stack.layout import Layout
 from tradu.stack.supervise import RUNNING, Supervisor
@@ -50,13 +53,22 @@ def watch(layout: Layout, ended: threading.Event) -> None:
     """Look at the components until the event is set."""
     silence, supervisor = Silence(), Supervisor(layout)
     while not ended.wait(LOOK_SECONDS):
-        states = {s.name: s for s in supervisor.states() if s.state == RUNNING and s.name.startswith(PREFIX)}
-        uptimes = {name: state.uptime_seconds for name, state in states.items()}
-        for name in silence.look(_well(layout, uptimes), uptimes, time.monotonic()):
-            if pid := states[name].pid:
-                log.error("%s has given no sign of life for %.0f s, and is started again", name, SILENT_SECONDS)
-                with suppress(ProcessLookupError):
-                    os.killpg(pid, signal.SIGKILL)
+        try:
+            _look(layout, supervisor, silence)
+        except (TraduError, psycopg.Error, OSError) as error:  # nothing is known: nobody is blamed
+            silence.since.clear()
+            log.warning("Airflow's components could not be looked at: %s", error)
+
+
+def _look(layout: Layout, supervisor: Supervisor, silence: Silence) -> None:
+    """End who has been silent for too long."""
+    states = {s.name: s for s in supervisor.states() if s.state == RUNNING and s.name.startswith(PREFIX)}
+    uptimes = {name: state.uptime_seconds for name, state in states.items()}
+    for name in silence.look(_well(layout, uptimes), uptimes, time.monotonic()):
+        if pid := states[name].pid:
+            log.error("%s has given no sign of life for %.0f s, and is started again", name, SILENT_SECONDS)
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
 
 def _well(layout: Layout, uptimes: Mapping[str, float]) -> dict[str, bool]:
