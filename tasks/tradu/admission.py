@@ -130,7 +130,7 @@ def take_turn(pressure: Pressure, policy: AdmissionPolicy) -> Turn:
     """
     full, opened = is_full(pressure, policy), pressure.open_characters
     room = policy.most_running - len(pressure.running)
-    waiting = in_order(pressure, policy)
+    waiting = in_order(pressure, policy) if room > 0 and not full else []
     admitted: list[UUID] = []
     for job in waiting:
         if full or room <= 0:
@@ -138,7 +138,7 @@ def take_turn(pressure: Pressure, policy: AdmissionPolicy) -> Turn:
         admitted.append(job.job_id)
         room, opened = room - 1, opened + pressure.usual
         full = opened >= policy.high_characters
-    return Turn(tuple(admitted), full, _why(full, opened, policy) if len(admitted) < len(waiting) else "")
+    return Turn(tuple(admitted), full, _why(full, opened, policy) if len(admitted) < len(pressure.waiting) else "")
 
 
 def in_order(pressure: Pressure, policy: AdmissionPolicy) -> list[Waiting]:
@@ -147,12 +147,16 @@ def in_order(pressure: Pressure, policy: AdmissionPolicy) -> list[Waiting]:
     for job in sorted(pressure.waiting, key=lambda j: (urgency(j.priority, j.created_at, policy), -j.job_id.int)):
         queues.setdefault((job.tenant, job.region), []).append(job)
     served, order = defaultdict(float, pressure.served), []
+    of_tenant: defaultdict[str, float] = defaultdict(float)
+    for (tenant, _), amount in served.items():
+        of_tenant[tenant] += amount
     while queues:
-        key = min(queues, key=lambda k: _had(k, served, policy))
+        key = min(queues, key=lambda k: (of_tenant[k[0]] / policy.tenant(k[0]).weight, served[k], k))
         order.append(queues[key].pop())
         if not queues[key]:
             del queues[key]
         served[key] += pressure.usual
+        of_tenant[key[0]] += pressure.usual
     return order
 
 
@@ -163,14 +167,6 @@ def urgency(priority: int, created_at: datetime, policy: AdmissionPolicy) -> flo
     comes first when it was asked for more than `n * ageing_minutes` before the other.
     """
     return priority * policy.ageing_minutes * 60 - created_at.timestamp()
-
-
-def _had(
-    key: tuple[str, str], served: Mapping[tuple[str, str], float], policy: AdmissionPolicy
-) -> tuple[float, float, tuple[str, str]]:
-    tenant, _ = key
-    of_tenant = sum(amount for (name, _), amount in served.items() if name == tenant)
-    return of_tenant / policy.tenant(tenant).weight, served.get(key, 0.0), key
 
 
 def _why(full: bool, opened: float, policy: AdmissionPolicy) -> str:
