@@ -26,7 +26,6 @@ class Tenant(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: float = Field(1, gt=0)
-    characters_per_minute: float | None = Field(None, gt=0)
 
 
 class AdmissionPolicy(BaseModel):
@@ -96,7 +95,7 @@ class Pressure:
     usual: float = USUAL_CHARACTERS
     """Characters of a job, as the last ones had them: what a job counts for until it is measured."""
     per_second: float = 0.0
-    """Characters that the line finishes, of late."""
+    """Characters a second that the line finishes, of late."""
 
     @property
     def open_characters(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -20,8 +19,6 @@ from tradu.admission import (
     take_turn,
 )
 from tradu.ledger.connection import Ledger, Transaction
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
