@@ -68,7 +68,7 @@ def documents(files: int, each: int, salt: str) -> dict[str, str]:
     return found
 
 
-LONG = documents(files=6, each=4_000, salt="long")
+LONG = documents(files=6, each=2_500, salt="long")
 """What is drilled in `infer`: it lasts longest."""
 MANY = documents(files=90, each=4, salt="many")
 """What is drilled in the other stages: many files, so that each of them lasts long enough to be caught in the act."""
