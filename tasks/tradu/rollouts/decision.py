@@ -105,4 +105,4 @@ def _times(mine: float, my_characters: int, theirs: float, their_characters: int
     """How many times as much a character; 0 where one side translated nothing, or at no cost."""
     if not my_characters or not their_characters or not theirs:
         return 0.0
-    return mine / my_characters / (theirs / their_characters)
+    return mine * their_characters / (theirs * my_characters)  # a tiny time over many characters would round to 0
