@@ -22,7 +22,7 @@ from tradu.cli.main import app
 from tradu.errors import DamagedError, LedgerRewoundError, RequestError
 from tradu.ledger import jobs, rewind
 from tradu.ledger.connection import Ledger, get_ledger
-from tradu.ledger.migrate import is_current, migrate
+from tradu.ledger.migrate import is_current
 from tradu.ledger.rows import Block
 from tradu.rebuild import delivered, rebuild
 from tradu.verify import verify
@@ -37,10 +37,9 @@ OF_REBUILDING = ("objects", "incidents")
 
 
 @pytest.fixture
-def lose(shelf: Shelf, postgres_server: TestServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Shelf]]:
+def lose(shelf: Shelf, ledger_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Shelf]]:
     """Loses the ledger, as with a disk: the same store, and a new ledger that knows nothing."""
-    dsn = postgres_server.create()
-    migrate(dsn)
+    dsn = ledger_database
     ledger = Ledger(dsn, "test")
 
     def lost() -> Shelf:
@@ -52,7 +51,6 @@ def lose(shelf: Shelf, postgres_server: TestServer, monkeypatch: pytest.MonkeyPa
     ledger.close()
     context.archive_ledger().close()
     get_ledger("task").close()
-    postgres_server.drop(dsn)
 
 
 def faults(shelf: Shelf, job: UUID) -> list[object]:

@@ -13,21 +13,14 @@ from tradu.ledger import blocks
 from tradu.ledger.blocks import NewBatch, NewBlock
 from tradu.ledger.connection import Ledger
 from tradu.ledger.jobs import JobRequest, admit
-from tradu.ledger.migrate import migrate
 from tradu_airflow.triggers import ShardPoller
 
 SHARDS = 3
 
 
 @pytest.fixture
-def dsn(empty_database: str) -> str:
-    migrate(empty_database)
-    return empty_database
-
-
-@pytest.fixture
-def ledger(dsn: str) -> Iterator[Ledger]:
-    ledger = Ledger(dsn, "test")
+def ledger(ledger_database: str) -> Iterator[Ledger]:
+    ledger = Ledger(ledger_database, "test")
     yield ledger
     ledger.close()
 
@@ -50,9 +43,9 @@ def close_shard(ledger: Ledger, job: UUID, shard: int) -> None:
         )
 
 
-def test_each_shard_ends_when_its_blocks_do(dsn: str, ledger: Ledger, job: UUID) -> None:
+def test_each_shard_ends_when_its_blocks_do(ledger_database: str, ledger: Ledger, job: UUID) -> None:
     async def scenario() -> list[str]:
-        poller = ShardPoller(dsn, poll_seconds=0.05, stall_seconds=60)
+        poller = ShardPoller(ledger_database, poll_seconds=0.05, stall_seconds=60)
         waits = [asyncio.create_task(poller.wait(job, shard)) for shard in range(SHARDS)]
         await asyncio.sleep(0.3)
         assert not any(w.done() for w in waits)
@@ -66,9 +59,9 @@ def test_each_shard_ends_when_its_blocks_do(dsn: str, ledger: Ledger, job: UUID)
     assert asyncio.run(scenario()) == ["done"] * SHARDS
 
 
-def test_two_triggers_of_one_shard_both_end(dsn: str, ledger: Ledger, job: UUID) -> None:
+def test_two_triggers_of_one_shard_both_end(ledger_database: str, ledger: Ledger, job: UUID) -> None:
     async def scenario() -> list[str]:
-        poller = ShardPoller(dsn, poll_seconds=0.05, stall_seconds=60)
+        poller = ShardPoller(ledger_database, poll_seconds=0.05, stall_seconds=60)
         waits = [asyncio.create_task(poller.wait(job, 0)) for _ in range(2)]
         await asyncio.sleep(0.2)
         close_shard(ledger, job, 0)
@@ -77,43 +70,45 @@ def test_two_triggers_of_one_shard_both_end(dsn: str, ledger: Ledger, job: UUID)
     assert asyncio.run(scenario()) == ["done", "done"]
 
 
-def test_a_shard_nothing_works_on_is_noticed(dsn: str, job: UUID) -> None:
+def test_a_shard_nothing_works_on_is_noticed(ledger_database: str, job: UUID) -> None:
     async def scenario() -> str:
-        return await asyncio.wait_for(ShardPoller(dsn, poll_seconds=0.05, stall_seconds=0.4).wait(job, 0), 5)
+        return await asyncio.wait_for(
+            ShardPoller(ledger_database, poll_seconds=0.05, stall_seconds=0.4).wait(job, 0), 5
+        )
 
     assert asyncio.run(scenario()) == "stalled"
 
 
-def test_a_slow_shard_with_a_live_lease_is_left_alone(dsn: str, ledger: Ledger, job: UUID) -> None:
+def test_a_slow_shard_with_a_live_lease_is_left_alone(ledger_database: str, ledger: Ledger, job: UUID) -> None:
     with ledger.transaction() as tx:
         tx.run("claim", job_id=job, batch=0, again=False, max_attempts=3, lease_seconds=60)
 
     async def scenario() -> None:
-        await asyncio.wait_for(ShardPoller(dsn, poll_seconds=0.05, stall_seconds=0.3).wait(job, 0), 1.5)
+        await asyncio.wait_for(ShardPoller(ledger_database, poll_seconds=0.05, stall_seconds=0.3).wait(job, 0), 1.5)
 
     with pytest.raises(TimeoutError):
         asyncio.run(scenario())
 
 
-def test_a_cancelled_job_ends_its_shards(dsn: str, ledger: Ledger, job: UUID) -> None:
+def test_a_cancelled_job_ends_its_shards(ledger_database: str, ledger: Ledger, job: UUID) -> None:
     with ledger.transaction() as tx:
         tx.run("end_job", job_id=job, state="CANCELED", reason="test")
 
     async def scenario() -> str:
-        return await asyncio.wait_for(ShardPoller(dsn, poll_seconds=0.05, stall_seconds=60).wait(job, 0), 5)
+        return await asyncio.wait_for(ShardPoller(ledger_database, poll_seconds=0.05, stall_seconds=60).wait(job, 0), 5)
 
     assert asyncio.run(scenario()) == "stopped"
 
 
 def test_a_ledger_that_drops_connections_is_asked_again(
-    dsn: str, ledger: Ledger, job: UUID, monkeypatch: pytest.MonkeyPatch
+    ledger_database: str, ledger: Ledger, job: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tradu_airflow.triggers.RETRY_SECONDS", 0.1)
 
     async def scenario() -> str:
-        wait = asyncio.create_task(ShardPoller(dsn, poll_seconds=0.05, stall_seconds=60).wait(job, 0))
+        wait = asyncio.create_task(ShardPoller(ledger_database, poll_seconds=0.05, stall_seconds=60).wait(job, 0))
         await asyncio.sleep(0.3)
-        with psycopg.connect(dsn, autocommit=True) as connection:
+        with psycopg.connect(ledger_database, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
                 "AND pid <> pg_backend_pid()"

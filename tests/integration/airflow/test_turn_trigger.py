@@ -12,15 +12,13 @@ import pytest
 from tradu.admission import load_policy
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.ledger.jobs import JobRequest, admit, find
-from tradu.ledger.migrate import migrate
 from tradu.settings import get_settings
 from tradu_airflow.triggers import TurnPoller
 
 
 @pytest.fixture
-def ledger(empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
-    migrate(empty_database)
-    monkeypatch.setenv("TRADU_LEDGER_URL", empty_database)
+def ledger(ledger_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+    monkeypatch.setenv("TRADU_LEDGER_URL", ledger_database)
     monkeypatch.setenv("TRADU_HOME", str(tmp_path))
     (tmp_path / "admission.yaml").write_text("most_running: 1\n")
     yield get_ledger("test")

@@ -19,7 +19,6 @@ from fixtures.postgres import TestServer
 from tradu.errors import DamagedError, RequestError
 from tradu.ledger import dump
 from tradu.ledger.connection import Ledger
-from tradu.ledger.migrate import migrate
 
 NOT_OF_JOBS = {"archives", "archived_documents", "known_segments"}
 """known_segments is dumped and names its job through its results object; the others are the catalogue of archives."""
@@ -27,27 +26,12 @@ ODD = 'tab\t, newline\n, backslash \\N, quote " and {brace}, ol\u00e9 \U0001f30d
 
 
 @pytest.fixture
-def ledger(empty_database: str) -> Iterator[Ledger]:
-    yield from made(empty_database)
-
-
-@pytest.fixture
-def other(postgres_server: TestServer) -> Iterator[Ledger]:
-    dsn = postgres_server.create()
-    yield from made(dsn)
-    postgres_server.drop(dsn)
-
-
-def made(dsn: str) -> Iterator[Ledger]:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(
-            "DO $$ BEGIN CREATE ROLE tradu_archive; "
-            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
-        )
-    migrate(dsn)
+def other(postgres_server: TestServer, empty_ledger: str) -> Iterator[Ledger]:
+    dsn = postgres_server.create(empty_ledger)
     ledger = Ledger(dsn, "test")
     yield ledger
     ledger.close()
+    postgres_server.drop(dsn)
 
 
 def full_job(ledger: Ledger, key: str = "k") -> UUID:

@@ -31,7 +31,6 @@ from tradu.ledger import states
 from tradu.ledger.cancel import cancel
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.jobs import find
-from tradu.ledger.migrate import migrate
 from tradu.ledger.rows import Claim
 from tradu.ledger.sql import QUERIES
 from tradu.ledger.states import BlockState as B
@@ -64,10 +63,9 @@ WHERE job_id = %s AND entity = 'block' ORDER BY entity_id, at, ctid
 
 
 @pytest.fixture(scope="module")
-def ledgers(postgres_server: TestServer) -> Iterator[Callable[[str], Ledger]]:
+def ledgers(postgres_server: TestServer, empty_ledger: str) -> Iterator[Callable[[str], Ledger]]:
     """A ledger of its own, so a connection of its own, for each actor of one database."""
-    dsn, known = postgres_server.create(), dict[str, Ledger]()
-    migrate(dsn)
+    dsn, known = postgres_server.create(empty_ledger), dict[str, Ledger]()
     yield lambda actor: known.setdefault(actor, Ledger(dsn, actor))
     for ledger in known.values():
         ledger.close()

@@ -24,7 +24,6 @@ from fixtures.ledger import DOCUMENT, make_current, make_job, take
 from fixtures.years import job_of
 from tradu.ledger import ids
 from tradu.ledger.connection import Ledger
-from tradu.ledger.migrate import migrate
 from tradu.ledger.partitions import Month, ahead
 from tradu.ledger.rows import Block, Claim, PlacedBlock
 
@@ -93,9 +92,8 @@ def assert_one_by_index(told: Sequence[dict[str, Any]], job: UUID, *tables: str)
 
 
 @pytest.fixture(scope="module")
-def plans(postgres_server: Any) -> Iterator[Plans]:
-    dsn = postgres_server.create()
-    migrate(dsn)
+def plans(postgres_server: Any, empty_ledger: str) -> Iterator[Plans]:
+    dsn = postgres_server.create(empty_ledger)
     ledger = Ledger(dsn, "setup")
     for back in range(1, MONTHS + 1):
         job_of(ledger, Month.of(datetime.now(UTC)).plus(-back).first, blocks=IN_BATCH * 40)

@@ -16,29 +16,18 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner, Result
 
-from fixtures.postgres import TestServer
 from tradu import layout
 from tradu.cli.main import app
 from tradu.ledger import blocks as ledger_blocks
 from tradu.ledger import jobs
 from tradu.ledger.blocks import NewBatch, NewBlock
 from tradu.ledger.connection import Ledger, get_ledger
-from tradu.ledger.migrate import migrate
 from tradu.ledger.rows import Claim
 from tradu.settings import get_settings
 from tradu.store import Store
 
 PASSWORD = "correct horse"
 DOCUMENT = "d" * 64
-
-
-@pytest.fixture(scope="session")
-def migrated(postgres_server: TestServer) -> Iterator[str]:
-    """Name of a migrated database to copy."""
-    dsn = postgres_server.create(name="t_cli_template")
-    migrate(dsn)
-    yield "t_cli_template"
-    postgres_server.drop(dsn)
 
 
 @pytest.fixture
@@ -53,14 +42,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def ledger(home: Path, postgres_server: TestServer, migrated: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
+def ledger(home: Path, ledger_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     """The ledger that the commands use."""
-    dsn = postgres_server.create(template=migrated)
-    monkeypatch.setenv("TRADU_LEDGER_URL", dsn)
+    monkeypatch.setenv("TRADU_LEDGER_URL", ledger_database)
     opened = get_ledger("cli")
     yield opened
     opened.close()
-    postgres_server.drop(dsn)
 
 
 @pytest.fixture
