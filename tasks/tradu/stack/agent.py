@@ -48,10 +48,13 @@ class HostAgent:
         self._name = f"{socket.gethostname()}-{layout.identity[:4]}"
         self._draining: dict[str, _Draining] = {}
         self._first = True
+        self._looked = False
 
     def run(self, ended: threading.Event) -> None:
-        """Tick until the event is set, and look after the components of Airflow meanwhile."""
+        """Tick until the event is set, and look after the components of Airflow meanwhile; without workers only that."""
         threading.Thread(target=liveness.watch, args=(self._layout, ended), name="liveness", daemon=True).start()
+        if not self._capacity:
+            ended.wait()
         while not ended.is_set():
             try:
                 self.tick()
@@ -78,9 +81,10 @@ class HostAgent:
             others = [agent for agent in pools.agents(tx) if agent.pool == self._pool]
         self._first = False
         target = pools.share(self._name, pool, others, up)
-        if up == target and not rolling and not self._draining:
+        if up == target and not rolling and not self._draining and self._looked:
             return []  # as on a machine that is not scaled: the scheduler is not asked
         workers = self._seen(services, cluster := self._cluster())
+        self._looked = cluster is not None  # an agent before this one may have left a worker that retires
         actions = plan(workers, target, roll, cluster=cluster is not None)
         for do, service in actions:
             self._do(do, service)

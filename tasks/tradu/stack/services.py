@@ -61,7 +61,8 @@ def services(layout: Layout, host: Host) -> list[Service]:
         listed.append(_dask_scheduler(layout))
     listed += dask_workers(layout, host)
     if worker_count(layout, host):
-        listed += [_tradu(layout, CONTROLLER, "controller"), _tradu(layout, AGENT, "agent")]
+        listed.append(_tradu(layout, CONTROLLER, "controller"))
+    listed.append(_tradu(layout, AGENT, "agent"))  # it looks after Airflow's components as well
     listed += [_airflow(layout, component) for component in AIRFLOW_COMPONENTS]
     listed += [_airflow(layout, "scheduler", name) for name in airflow_schedulers(layout)[1:]]
     return listed

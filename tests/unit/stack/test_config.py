@@ -92,6 +92,12 @@ def test_the_supervisor_reads_every_service(tmp_path: Path) -> None:
     assert str(tmp_path / "a b%c;d") in str(programs["dask-worker-0"].command)
 
 
+def test_a_machine_without_workers_scales_none_and_looks_after_airflow(tmp_path: Path) -> None:
+    names = set(_programs(_layout(tmp_path, dask_scheduler="tcp://cluster.example:8786")))
+    assert "tradu-agent" in names
+    assert not {"tradu-controller", "dask-scheduler", "dask-worker-0"} & names
+
+
 def test_schedulers_side_by_side_share_the_slots(tmp_path: Path) -> None:
     layout = _layout(tmp_path, airflow_schedulers=2)
     commands = {name: program.command for name, program in _programs(layout).items() if "airflow-scheduler" in name}
