@@ -92,10 +92,19 @@ def admit(request: jobs.JobRequest, run_id: str) -> jobs.Admission:
 
 
 def ingest(job_id: str) -> int:
-    """Copy the job's documents into the store and register them; how many files were seen."""
+    """Copy the job's documents into the store and register them; how many files the job has.
+
+    A job that was cut keeps the documents it was cut from: blocks, batches and parts are named by their places in them.
+    What has come or changed meanwhile is another job's.
+    """
     from tradu.ingestion.ingest import ingest as take_in
 
     with _working_on(job_id, "ingest") as c:
+        with c.ledger.transaction(c.job.request_id) as tx:
+            ((is_cut,),) = tx.tuples("is_cut", job_id=c.job.job_id)
+            known = tx.rows("documents", Document, job_id=c.job.job_id) if is_cut else []
+        if is_cut:
+            return sum(len(d.paths) for d in known)
         return take_in(c.job, jobs.format_options(c.job), c.ledger, c.store, c.settings)
 
 

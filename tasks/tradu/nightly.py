@@ -153,10 +153,10 @@ def _settled(configuration: LandingConfiguration, contents: list[str], ledger: L
 
 def _request(configuration: LandingConfiguration, fresh: list[tuple[Source, str]]) -> NightlyRequest:
     contents = tuple(sorted({content for _, content in fresh}))
-    name = "\n".join((configuration.model_dump_json(), *contents))
-    key = f"nightly-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-    uris = (f"{source.uri.removesuffix(source.path)}./{source.path}" for source, _ in fresh)
-    return NightlyRequest(configuration, tuple(uris), key)
+    uris = tuple(f"{source.uri.removesuffix(source.path)}./{source.path}" for source, _ in fresh)
+    name = "\n".join((configuration.model_dump_json(), *contents, *uris))
+    key = f"nightly-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:32]}"
+    return NightlyRequest(configuration, uris, key)
 
 
 def report(confs: list[dict[str, Any]], ledger: Ledger) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from tradu import layout, line
 from tradu.cluster import dispatch
 from tradu.cluster.batch import run_batch
 from tradu.errors import GateStopError, RequestError
+from tradu.partitioning import plan
 from tradu.settings import get_settings
 
 GUIDE = """# The observatory
@@ -178,6 +179,62 @@ def test_stages_run_twice_change_nothing(the_line: Line) -> None:
     done = line.publish(job)
     assert (done.state, done.documents) == ("COMPLETED", {"COMPLETED": 1})
     assert line.publish(job) == done, "an attempt that was lost after its work is repeated"
+
+
+def test_a_key_names_one_request(the_line: Line) -> None:
+    the_line.put({"a.txt": "The harbour was closed.\n"})
+    job = the_line.admit()
+    assert the_line.admit() == job
+    with pytest.raises(RequestError, match="whose documents are not these"):
+        the_line.admit(documents=[f"{get_settings().landing}/b.txt"])
+    with pytest.raises(RequestError, match="whose targets are not these"):
+        the_line.admit(targets=["es"])
+
+
+def test_a_job_that_was_cut_keeps_its_documents_when_it_runs_again(the_line: Line) -> None:
+    the_line.put({"guide.md": GUIDE})
+    job = the_line.admit()
+    shards = the_line.prepare(job)
+    blocks, part = the_line.blocks(job), the_line.store.get(layout.part_key(UUID(job), 0))
+    the_line.put({"a new one.txt": "O porto foi fechado por causa da tempestade.\n"})
+    assert the_line.prepare(job) == shards
+    assert set(the_line.documents(job)) == {"guide.md"}
+    assert the_line.blocks(job) == blocks
+    assert the_line.store.get(layout.part_key(UUID(job), 0)) == part
+
+
+def test_a_second_partition_cuts_the_same_parts_though_a_document_is_malformed(
+    the_line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADU_MAX_BAD_SHARE", "0.6")
+    lines = "".join(json.dumps({"title": f"Ship number {n} reached the harbour."}) + "\n" for n in range(500))
+    the_line.put({"a.txt": "The harbour was closed.\n", "b.jsonl": lines + "{\n", "c.txt": "The library is open.\n"})
+    job = the_line.admit(source="en")
+    line.ingest(job)
+    line.gate_documents(job)
+
+    def parts() -> dict[str, bytes]:
+        return {key: the_line.store.get(key) for key, _ in the_line.store.keys(f"blocks/{job}")}
+
+    def lost(*_: object, **__: object) -> list[int]:
+        raise OSError("lost here")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="lost here"):
+        patched.setattr(plan, "shards", lost)
+        line.partition(job)
+    first = parts()
+    assert len(first) > 2, "the malformed document ends a part"
+    line.partition(job)
+    assert parts() == first
+    assert the_line.documents(job)["b.jsonl"].state == "ERROR"
+    line.gate_blocks(job)
+    the_line.infer(job, line.waiting_shards(job))
+    assert the_line.deliver(job) == "PARTIAL"
+    assert {path: d.state for path, d in the_line.documents(job).items()} == {
+        "a.txt": "COMPLETED",
+        "b.jsonl": "ERROR",
+        "c.txt": "COMPLETED",
+    }
 
 
 def test_a_second_publish_says_how_the_first_ended(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

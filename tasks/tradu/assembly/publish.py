@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tradu import __version__, layout
 from tradu.assembly.read import placed_blocks
@@ -22,6 +22,7 @@ from tradu.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
 _OPEN = (*BLOCK_WAITING, BlockState.VALIDATING)
+OfDocument = TypeVar("OfDocument", Output, BlockCount)
 _NOTHING = "nothing to translate: copied unchanged"
 
 
@@ -51,11 +52,13 @@ def publish(job: Job, ledger: Ledger, store: Store) -> Published:
         counts = tx.rows("block_counts", BlockCount, job_id=job.job_id)
     if waiting := sum(c.blocks for c in counts if c.state in _OPEN):
         raise SystemicError(f"{waiting} blocks of job {job.job_id} are not done: `tradu resume {job.job_id}` goes on")
-    ends = {d.document_id: _end_of(d, job, outputs, counts) for d in documents}
+    own, counted = _by_document(outputs), _by_document(counts)
+    ends = {d.document_id: _end_of(d, job, own[d.document_id], counted[d.document_id]) for d in documents}
     there = delivered(store, job)
+    files = _files_of(there)
     for output in outputs:
         if output.refused is None:
-            _deliver(job, output, store, there, ledger)
+            _deliver(job, output, store, files, ledger)
     written = _write_report(job, documents, ends, outputs, ledger, store)
     state, reason = _job_end([state for state, _ in ends.values()])
     with ledger.transaction(job.request_id) as tx:
@@ -91,12 +94,17 @@ def published(job: Job, ledger: Ledger, store: Store) -> Published | None:
     return Published(job.state, job.reason, dict(ends), tiers)
 
 
-def _end_of(document: Document, job: Job, outputs: list[Output], counts: list[BlockCount]) -> tuple[str, str | None]:
-    """End state and reason of a document: ended ones stay as they are."""
+def _by_document(rows: Iterable[OfDocument]) -> defaultdict[str, list[OfDocument]]:
+    found = defaultdict[str, list[OfDocument]](list)
+    for row in rows:
+        found[row.document_id].append(row)
+    return found
+
+
+def _end_of(document: Document, job: Job, own: list[Output], blocks: list[BlockCount]) -> tuple[str, str | None]:
+    """End state and reason of a document, by its outputs and blocks: ended ones stay as they are."""
     if document.state != DocumentState.ASSEMBLING:
         return document.state, document.reason or document.error
-    own = [o for o in outputs if o.document_id == document.document_id]
-    blocks = [c for c in counts if c.document_id == document.document_id]
     bad = sum(c.blocks for c in blocks if c.state != BlockState.COMPLETED)
     good = sum(c.blocks for c in blocks if c.state == BlockState.COMPLETED)
     refused = [f"{o.target}: {o.refused}" for o in own if o.refused is not None]
@@ -135,7 +143,7 @@ def delivered(store: Store, job: Job) -> dict[str, Any] | None:
     return manifest
 
 
-def _deliver(job: Job, output: Output, store: Store, there: dict[str, Any] | None, ledger: Ledger) -> None:
+def _deliver(job: Job, output: Output, store: Store, delivered_before: Mapping[str, str], ledger: Ledger) -> None:
     """Copy a staged document to each of its paths; one that was delivered by an earlier run stays.
 
     Raises:
@@ -151,7 +159,7 @@ def _deliver(job: Job, output: Output, store: Store, there: dict[str, Any] | Non
         return
     stored = []
     for key in targets:
-        if _files_of(there).get(key) != output.sha256 or not store.exists(key):
+        if delivered_before.get(key) != output.sha256 or not store.exists(key):
             with store.checked(staging, output.sha256) as source:
                 store.copy_in(source, key)
         stored.append(StoredObject(key, output.sha256, output.size_bytes))
@@ -215,8 +223,8 @@ def _write_manifest(
     A manifest that the ledger does not know, and that says the same, is left as it is: a ledger that was restored to an
     older state does the job again, and whoever waits for manifests must not see a second delivery.
     """
-    documents = {d.document_id: d for d in tx.rows("documents", Document, job_id=job.job_id)}
-    outputs = [o for o in tx.rows("outputs", Output, job_id=job.job_id) if o.refused is None]
+    documents = tx.rows("documents", Document, job_id=job.job_id)
+    outputs = _by_document(o for o in tx.rows("outputs", Output, job_id=job.job_id) if o.refused is None)
     totals = tx.rows("totals", Total, job_id=job.job_id)
     manifest: dict[str, Any] = {
         "tradu": __version__,
@@ -237,9 +245,7 @@ def _write_manifest(
             {"class": e.error_class, "reason": e.reason, "blocks": e.blocks}
             for e in tx.rows("errors", ErrorCount, job_id=job.job_id)
         ],
-        "documents": [
-            _document(d, [o for o in outputs if o.document_id == d.document_id], job) for d in documents.values()
-        ],
+        "documents": [_document(d, outputs[d.document_id], job) for d in documents],
         "not_translated": layout.report_key(job.job_id),
     }
     forgotten = not tx.tuples("known_objects", job_id=job.job_id, object_keys=[layout.manifest_key(job.job_id)])

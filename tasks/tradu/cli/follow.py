@@ -18,7 +18,7 @@ from tradu.cli.uploads import content_key, find_files, hashed, random_part, uplo
 from tradu.cli.watch import DAG, find_job, watch, why_failed
 from tradu.errors import RequestError
 from tradu.ledger.connection import Ledger
-from tradu.ledger.jobs import JobRequest, conf_of
+from tradu.ledger.jobs import JobRequest, conf_of, must_be_of
 from tradu.ledger.rows import Job
 from tradu.ledger.states import JOB_ENDED, JobState
 from tradu.settings import Settings
@@ -102,6 +102,8 @@ def _request(documents: Sequence[str], wishes: Wishes, key: str) -> JobRequest:
 def start(client: AirflowClient, ledger: Ledger, request: JobRequest, output: Output) -> str:
     """The run that works on the request: the one that does already, else a new one."""
     job = find_job(ledger, request.tenant, request.idempotency_key)
+    if job is not None:
+        must_be_of(job, request)
     if job is not None and job.state not in JOB_ENDED and (run_id := live_run(client, job)):
         output.warn(f"job {job.job_id} is at work on this already")
         return run_id

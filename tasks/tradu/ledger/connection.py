@@ -22,6 +22,17 @@ from tradu.settings import get_settings
 Row = TypeVar("Row")
 POOL_SIZE = 4
 WAIT_SECONDS = 30.0
+IDLE_SECONDS = 120
+"""A transaction in which nothing is asked for so long is ended by the server: its process is frozen, or its machine is
+gone, and others wait for its rows."""
+TCP = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
+"""A server that is gone without a word is noticed in half a minute; by the system's own settings it takes 2 h."""
 ILLEGAL_TRANSITION = "TR001"
 """SQLSTATE with which the database refuses a change of state."""
 _SET_ACTOR = "SELECT set_config('tradu.actor', %s, true), set_config('tradu.request_id', %s, true)"
@@ -55,6 +66,10 @@ def check_silent(connection: psycopg.Connection) -> None:
     heard.register(connection.fileno(), select.POLLIN)
     if heard.poll(0):
         ConnectionPool.check_connection(connection)
+
+
+def _end_when_idle(connection: psycopg.Connection) -> None:
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
 
 
 class Transaction:
@@ -104,7 +119,8 @@ class Ledger:
             timeout=WAIT_SECONDS,
             open=False,
             check=check_silent,
-            kwargs={"application_name": actor, "autocommit": True},
+            configure=_end_when_idle,
+            kwargs={"application_name": actor, "autocommit": True, **TCP},
         )
 
     @contextmanager

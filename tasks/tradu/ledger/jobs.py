@@ -96,12 +96,7 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger, policy: AdmissionPol
         if not tx.rows("job_of_key", Job, **names):
             _make(tx, request, run_id, policy)
         (job,) = tx.rows("job_of_key", Job, **names)
-        asked = (request.source, list(request.targets), request.profile, dict(request.options))
-        if (job.source, job.targets, job.profile, job.options) != asked:
-            raise RequestError(
-                f"idempotency_key {request.idempotency_key!r} names job {job.job_id}, which asked for something else: "
-                "use another key"
-            )
+        must_be_of(job, request)
         tx.run("set_budget", job_id=job.job_id, max_cost=request.max_cost)  # asked for again, it may get more
         if job.state in (JobState.COMPLETED, JobState.CANCELED):
             return Admission(job.job_id, job.state, proceed=False)
@@ -150,6 +145,22 @@ def _make(tx: Transaction, request: JobRequest, run_id: str, policy: AdmissionPo
         priority=request.priority,
         reason=why,
     )
+
+
+def must_be_of(job: Job, request: JobRequest) -> None:
+    """Make sure that a key is used again for what it has named, and for nothing else.
+
+    Raises:
+        RequestError: the job's documents, languages, profile or options are others.
+    """
+    theirs = (sorted(job.documents), job.source, job.targets, job.profile, job.options)
+    ours = (sorted(request.documents), request.source, list(request.targets), request.profile, dict(request.options))
+    for name, had, asked in zip(("documents", "source", "targets", "profile", "options"), theirs, ours, strict=True):
+        if had != asked:
+            raise RequestError(
+                f"idempotency_key {request.idempotency_key!r} names job {job.job_id}, whose {name} are not these: "
+                "use another key"
+            )
 
 
 def must_be_hot(job: Job) -> None:

@@ -82,6 +82,9 @@ RETURNING job_id;
 -- set_estimate: what the job is expected to cost.
 UPDATE jobs SET cost_estimate = %(cost)s WHERE job_id = %(job_id)s;
 
+-- is_cut: whether partition has written blocks of a job.
+SELECT EXISTS (SELECT FROM blocks WHERE job_id = %(job_id)s);
+
 -- register_document: a document of a job; a second registration adds nothing.
 INSERT INTO documents (job_id, document_id, paths, origin, format, source, language_confidence, size_bytes, state, error)
 VALUES (%(job_id)s, %(document_id)s, %(paths)s, %(origin)s, %(format)s, %(source)s, %(language_confidence)s, %(size_bytes)s,

@@ -21,7 +21,7 @@ from tradu.errors import DataError
 from tradu.ledger import blocks as ledger_blocks
 from tradu.ledger import ids, objects
 from tradu.ledger.blocks import NewBatch, NewBlock
-from tradu.ledger.connection import Ledger
+from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.rows import BatchSize, Document, Job
 from tradu.partitioning import plan
 from tradu.partitioning.segments import Segment, cut
@@ -196,12 +196,14 @@ def partition(
     """Partition every REGISTERED document and plan the shards.
 
     Everything it writes is a function of the documents, so that a run that was killed is run again from the start and
-    finds its own rows. A document that proves malformed on the way is quarantined; the rest go on.
+    finds its own rows. A document that proves malformed on the way is quarantined; the rest go on. It is quarantined
+    when all are cut: one that a second run did not meet any more would shift what follows to other parts.
     """
+    malformed: list[tuple[Document, str]] = []
     with ledger.transaction(job.request_id) as tx:
         documents = [d for d in tx.rows("documents", Document, job_id=job.job_id) if d.state == "REGISTERED"]
     if documents:
-        _partition_documents(documents, _Writer(job, ledger, store, check), options, settings, leads)
+        malformed = _partition_documents(documents, _Writer(job, ledger, store, check), options, settings, leads)
     with ledger.transaction(job.request_id) as tx:
         batches = tx.rows("batches", BatchSize, job_id=job.job_id)
         placed = plan.shards(batches, cost, max_shards=settings.max_shards, min_shard_chars=settings.min_shard_chars)
@@ -209,6 +211,8 @@ def partition(
         tx.run("place_batches", job_id=job.job_id, batches=[b.batch for b in batches], shards=placed)
         if count:
             tx.run("add_shards", job_id=job.job_id, count=count)
+        for document, reason in malformed:
+            _quarantine(tx, job, document, reason)
         tx.run("move_documents", job_id=job.job_id, state="PARTITIONED", from_states=["REGISTERED"])
         expected = sum(b.characters * cost(b.source, b.target) for b in batches) / 1e6
         tx.run("set_estimate", job_id=job.job_id, cost=expected * settings.cpu_price_per_hour / 3600)
@@ -218,7 +222,9 @@ def partition(
 
 def _partition_documents(
     documents: Sequence[Document], writer: _Writer, options: FormatOptions, settings: Settings, leads: Leads
-) -> None:
+) -> list[tuple[Document, str]]:
+    """Write the parts; the documents that are malformed, and why."""
+    malformed = []
     groups: dict[str, _Group] = {}  # an open one for each language
     for document in documents:
         segments = characters = 0
@@ -237,7 +243,7 @@ def _partition_documents(
             for group in groups.values():
                 group.drop(document.document_id)
             _close(writer, groups)
-            quarantine_document(writer.job, document, str(error), writer.ledger)
+            malformed.append((document, str(error)))
             with telemetry.bound(document_id=document.document_id):
                 log.warning("document quarantined: %s", error)
             continue
@@ -250,6 +256,7 @@ def _partition_documents(
                 characters=characters,
             )
     _close(writer, groups)
+    return malformed
 
 
 def _close(writer: _Writer, groups: dict[str, _Group]) -> None:
@@ -259,9 +266,8 @@ def _close(writer: _Writer, groups: dict[str, _Group]) -> None:
     writer.close_part()
 
 
-def quarantine_document(job: Job, document: Document, reason: str, ledger: Ledger) -> None:
+def _quarantine(tx: Transaction, job: Job, document: Document, reason: str) -> None:
     """End a document in ERROR, with its blocks, and leave a dead letter."""
-    with ledger.transaction(job.request_id) as tx:
-        tx.run("quarantine_blocks_of", job_id=job.job_id, document_id=document.document_id, reason=reason)
-        if tx.run("end_document", job_id=job.job_id, document_id=document.document_id, state="ERROR", reason=reason):
-            tx.run("quarantine_document", job_id=job.job_id, document_id=document.document_id, reason=reason)
+    tx.run("quarantine_blocks_of", job_id=job.job_id, document_id=document.document_id, reason=reason)
+    if tx.run("end_document", job_id=job.job_id, document_id=document.document_id, state="ERROR", reason=reason):
+        tx.run("quarantine_document", job_id=job.job_id, document_id=document.document_id, reason=reason)
