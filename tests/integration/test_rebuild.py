@@ -22,7 +22,7 @@ from tradu.cli.main import app
 from tradu.errors import DamagedError, LedgerRewoundError, RequestError
 from tradu.ledger import jobs, rewind
 from tradu.ledger.connection import Ledger, get_ledger
-from tradu.ledger.migrate import is_current
+from tradu.ledger.migrate import is_current, migrate
 from tradu.ledger.rows import Block
 from tradu.rebuild import delivered, rebuild
 from tradu.verify import verify
@@ -37,9 +37,10 @@ OF_REBUILDING = ("objects", "incidents")
 
 
 @pytest.fixture
-def lose(shelf: Shelf, ledger_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Shelf]]:
+def lose(shelf: Shelf, empty_database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Shelf]]:
     """Loses the ledger, as with a disk: the same store, and a new ledger that knows nothing."""
-    dsn = ledger_database
+    dsn = empty_database
+    migrate(dsn)  # a copy would be the same ledger
     ledger = Ledger(dsn, "test")
 
     def lost() -> Shelf:
