@@ -65,6 +65,20 @@ def bounded(client: Client, mb: float | None) -> None:
     if client.run_on_scheduler(_is_registered):
         client.unregister_worker_plugin(workers.Models.name)
     client.register_plugin(workers.Models())
+    until = time.monotonic() + 60
+    while (heard := _heard(client)) != (true := client.run(_bound_and_held)):  # heartbeats bring it, one by one
+        assert time.monotonic() < until, (heard, true)
+        time.sleep(0.05)
+
+
+def _heard(client: Client) -> dict[str, tuple[dict[str, float], set[str]]]:
+    """What the scheduler knows of each worker's memory for models, and of the models that it holds."""
+    return {h.address: (dict(h.budget_mb), set(h.loaded)) for h in workers.observed(client.scheduler_info())}
+
+
+def _bound_and_held() -> tuple[dict[str, float], set[str]]:
+    pool = segments.engines()
+    return dict(pool.budget_mb), set(pool.held().models)
 
 
 def _set(mb: str) -> None:
@@ -124,9 +138,8 @@ def test_a_model_that_is_larger_than_every_bound_is_loaded_alone(the_line: Line,
     the_line.put({"text.txt": ENGLISH})
     job = the_line.admit("tight", source="en", profile="plain")
     (shard,) = the_line.prepare(job)
-    where = dispatch._where(
-        ("en", "pt", "plain"), workers.observed(client.scheduler_info()), the_line.ledger, get_settings()
-    )
+    hosts = workers.observed(client.scheduler_info())
+    where = dispatch._where(("en", "pt", "plain"), hosts, {}, the_line.ledger, get_settings())
     assert "resources" not in where
     the_line.infer(job, [shard])
     assert the_line.blocks(job)[0].state == "VALIDATING"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -75,10 +75,8 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
             numbers = [batch[0] for batch in group]
             pool = pools.pool_of(tier, settings) if tier else pools.DEFAULT
             mine = [host for host in hosts if host.pool == pool]
-            where = _where((source, target, request.profile), mine, ledger, settings)
             of_pool, alone = pools.where(pool, hosts, again=epoch > 1)
-            if resources := where.get("resources", {}) | of_pool:
-                where["resources"] = resources
+            where = _where((source, target, request.profile), mine, of_pool, ledger, settings)
             keys: list[Any] = [(KEY, job, shard, epoch, number) for number in numbers]
             args = [job] * len(numbers), numbers, [alone] * len(numbers)
             futures += client.map(run_batch, *args, key=keys, priority=round(first), pure=False, retries=0, **where)
@@ -89,13 +87,20 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
     return Submission(epoch, len(batches), adopted=False)
 
 
-def _where(name: tuple[str, str, str], hosts: Sequence[Host], ledger: Ledger, settings: Settings) -> dict[str, Any]:
-    """Where batches of a pair of languages and profile may run: on workers that have its models or may load them.
+def _where(
+    name: tuple[str, str, str],
+    hosts: Sequence[Host],
+    of_pool: Mapping[str, float],
+    ledger: Ledger,
+    settings: Settings,
+) -> dict[str, Any]:
+    """Where batches of a pair of languages and profile may run, as arguments for Dask.
 
-    Anywhere, where each worker holds every model there is, or none says what it holds.
+    On any worker of the pool, where each holds every model there is, or none says what it holds.
     """
+    must = {"resources": dict(of_pool)} if of_pool else {}
     if all(host.roomy for host in hosts):
-        return {}
+        return must
     registry = load_registry(settings)
     with ledger.transaction() as tx:
         waiting = tx.rows("work_to_come", Waiting)
@@ -103,14 +108,31 @@ def _where(name: tuple[str, str, str], hosts: Sequence[Host], ledger: Ledger, se
     needs = needs_of(waiting, registry, settings, hosts[0].pool)
     need = next((n for n in needs if n.name == name), None)
     if need is None:  # nothing leads there: the batch says so
-        return {}
-    where: dict[str, Any] = {}
-    if len(own := place(needs, hosts)[name]) < len(hosts):  # else those that come later may take them too
-        where |= {"workers": list(own), "allow_other_workers": True}
-    needed = need.memory_mb()
-    if any(all(host.budget_mb.get(d, 0.0) >= mb for d, mb in needed.items()) for host in hosts):
-        where["resources"] = {workers.RESOURCES[device]: mb for device, mb in needed.items() if mb}
-    return where
+        return must
+    return restrictions(need.memory_mb(), place(needs, hosts)[name], hosts, of_pool)
+
+
+def restrictions(
+    needed: Mapping[str, float], own: Sequence[str], hosts: Sequence[Host], of_pool: Mapping[str, float]
+) -> dict[str, Any]:
+    """What Dask is told of where tasks may run that need models.
+
+    Either what a worker must have: its pool, and memory for the models. Or, where that makes no difference between
+    these workers, which of them shall hold the models. Never both: Dask drops both, when none is left of the workers
+    that are preferred.
+
+    Args:
+        needed: what the models take, megabytes by device.
+        own: addresses of the workers that shall hold them.
+        hosts: the workers of the pool.
+        of_pool: Dask resources that the pool asks for.
+    """
+    large = sum(all(host.budget_mb.get(d, 0.0) >= mb for d, mb in needed.items()) for host in hosts)
+    if not of_pool and large in (0, len(hosts)) and len(own) < len(hosts):
+        return {"workers": list(own), "allow_other_workers": True}
+    memory = {workers.RESOURCES[device]: mb for device, mb in needed.items() if mb} if large else {}
+    resources = {**of_pool, **memory}
+    return {"resources": resources} if resources else {}
 
 
 def _wait_for_arrival(client: Any, job: str, shard: int, epoch: int, futures: list[Any]) -> None:
