@@ -529,11 +529,12 @@ ON CONFLICT (segment_key) DO UPDATE SET result_id = excluded.result_id, row_numb
 -- history_of: what happened to a job, documents or blocks of it, in order.
 SELECT * FROM history WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s) ORDER BY at;
 
--- find_block: a block by its id; the time that it shares with its job leads to its partitions, those of the others too.
+-- find_block: a block by its id. It shares its job's time, which leads to the job, and so to one entry of one index.
 SELECT k.*, d.paths[1] AS path, coalesce(b.source, k.target) AS source
-FROM blocks k JOIN documents d USING (job_id, document_id)
+FROM jobs j JOIN blocks k ON k.job_id = j.job_id AND k.block_id = %(block_id)s
+JOIN documents d ON d.job_id = k.job_id AND d.document_id = k.document_id
 LEFT JOIN batches b ON b.job_id = k.job_id AND b.batch = k.batch AND b.job_id BETWEEN %(low)s AND %(high)s
-WHERE k.job_id BETWEEN %(low)s AND %(high)s AND k.block_id = %(block_id)s AND d.job_id BETWEEN %(low)s AND %(high)s;
+WHERE j.job_id BETWEEN %(low)s AND %(high)s AND k.job_id BETWEEN %(low)s AND %(high)s AND d.job_id BETWEEN %(low)s AND %(high)s;
 
 -- job_of_run: the job that a DAG run works on.
 SELECT job_id FROM jobs WHERE run_id = %(run_id)s AND state = 'RUNNING';
@@ -938,8 +939,8 @@ UPDATE archives SET restored_at = now() WHERE job_id = %(job_id)s;
 -- leave_documents: the documents of a job that is not archived any more.
 DELETE FROM archived_documents WHERE job_id = %(job_id)s;
 
--- has_history: whether a job has rows in hot.
-SELECT FROM history WHERE job_id = %(job_id)s LIMIT 1;
+-- has_history: whether a job has rows in hot. In the order of the index: what was removed before it is not waded through.
+SELECT FROM history WHERE job_id = %(job_id)s ORDER BY entity_id LIMIT 1;
 
 -- lock_raw: nobody registers a document before this transaction ends.
 SELECT pg_advisory_xact_lock(hashtext('tradu.raw'));

@@ -19,17 +19,23 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from benchmarks import history
 from fixtures import ledger as work
 from fixtures.ledger import DOCUMENT, make_current, make_job, take
 from fixtures.years import job_of
+from tradu.archival import rows
 from tradu.ledger import ids
 from tradu.ledger.connection import Ledger
+from tradu.ledger.dump import dump
 from tradu.ledger.partitions import Month, ahead
 from tradu.ledger.rows import Block, Claim, PlacedBlock
 
 EXPLAIN = {"log_min_duration": "0", "log_format": "json", "log_analyze": "on", "log_nested_statements": "on"}
 IN_BATCH, BATCHES = 50, 100
 MONTHS = 3
+PAST = Month.of(datetime.now(UTC)).plus(-MONTHS - 1)
+OF_PAST, IN_PAST = 20, 500
+"""Jobs of a month that is archived, and blocks of each."""
 
 MORE_DOCUMENTS = """
 INSERT INTO documents (job_id, document_id, paths, origin, size_bytes, state)
@@ -51,6 +57,7 @@ class Plans:
 
     ledger: Ledger
     job: UUID
+    past: list[UUID]
     told: list[dict[str, Any]] = field(default_factory=list)
 
     def listen(self, diagnostic: psycopg.errors.Diagnostic) -> None:
@@ -108,13 +115,13 @@ def plans(postgres_server: Any, empty_ledger: str) -> Iterator[Plans]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         for more in (MORE_DOCUMENTS, MORE_BATCHES, MORE_KNOWN):
             connection.execute(more)
-        connection.execute("VACUUM ANALYZE")
+    past = history.load(dsn, PAST, OF_PAST * IN_PAST, IN_PAST)  # VACUUM ANALYZE is its end
     options = " ".join(f"-c auto_explain.{name}={value}" for name, value in EXPLAIN.items())
     listening = make_conninfo(
         dsn, options=f"-c session_preload_libraries=auto_explain -c client_min_messages=log {options}"
     )
     ledger = Ledger(listening, "worker")
-    made = Plans(ledger, job)
+    made = Plans(ledger, job, past)
     with ledger.transaction() as tx:  # the pool hands out this one session
         tx.connection.add_notice_handler(made.listen)
     yield made
@@ -194,7 +201,22 @@ def test_known_translations(plans: Plans) -> None:
 def test_documents_by_content_take_the_index_of_each_month(plans: Plans) -> None:
     with plans.of() as told, plans.ledger.transaction() as tx:
         assert tx.tuples("known_raw", document_ids=[DOCUMENT]) == [(DOCUMENT,)]
-    made_ahead = {f"documents_{m.year}_{m.month:02d}" for m in ahead(datetime.now(UTC))[1:]}  # and empty
-    found = {scan for scan in scans(told, "documents") if scan[1] not in made_ahead}
+    small = {f"documents_{m.year}_{m.month:02d}" for m in (PAST, *ahead(datetime.now(UTC))[1:])}  # empty, or a page
+    found = {scan for scan in scans(told, "documents") if scan[1] not in small}
     assert {kind for kind, _ in found} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
     assert len(found) == MONTHS + 1
+
+
+def test_archiving_a_job_reads_its_own_rows_alone(plans: Plans) -> None:
+    """Also of the last one of its month, when all others have been removed and nothing is vacuumed yet."""
+    for job in plans.past:
+        with plans.of() as told, plans.ledger.transaction() as tx:
+            counted = {table: sum(batch.num_rows for batch in dump(tx.connection, table, job)) for table in rows.TAKEN}
+            assert tx.tuples("has_history", job_id=job)
+            tx.connection.execute("SET LOCAL ROLE tradu_archive")
+            assert rows.delete(tx, job) == {table: count for table, count in counted.items() if count}
+        assert (counted["blocks"], counted["history"]) == (IN_PAST, IN_PAST)
+        assert_one_by_index(told, job, "blocks", "history")
+        read = [n for p in told for n in nodes(p["Plan"]) if n.get("Relation Name", "").startswith(("blocks_", "hist"))]
+        assert max(n["Actual Rows"] for n in read) <= IN_PAST
+        assert not any(n.get("Rows Removed by Filter") for n in read)
