@@ -47,7 +47,7 @@ test-engines: setup  ## The tests of the further engines: fetches CTranslate2, T
 	@$(call fetch,torch) && $(call fetch,engines,--no-deps)
 	PYTHONPATH=.venv/torch:.venv/engines HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/integration/inference
 
-drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: half an hour a seed.
+drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: up to 40 minutes a seed.
 	$(BIN)/python -m pytest tests/drills -s
 
 clean:  ## Remove all that was made, inside and outside this folder.
