@@ -2,6 +2,7 @@
 
 Mapped over groups of jobs, at most 32. A run may be repeated at any time, and one that was killed at any step is
 finished by the next: docs/archive.md. `report` returns bytes and cost of each tier, and what this run saves in a month.
+Started with a job, it archives that one, however young.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import dag, task
+from airflow.sdk import Param, dag, task
 
 from tradu_airflow.stages import alert, for_good
 
@@ -20,6 +21,15 @@ from tradu_airflow.stages import alert, for_good
     catchup=False,
     max_active_runs=1,
     tags=["tradu"],
+    params={
+        "job_id": Param(
+            None,
+            type=["null", "string"],
+            format="uuid",
+            title="Job",
+            description="A job that is archived now, however young. Empty: all that is due.",
+        ),
+    },
     doc_md=__doc__,
     default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
 )
@@ -27,19 +37,20 @@ def tradu_archive() -> None:
     """Plan, archive, report."""
 
     @task
-    def plan() -> list[list[int]]:
+    def plan(params: Any = None) -> list[list[int]]:
         """Groups of jobs, each as its number and how many there are."""
         from tradu.archival import run
 
         with for_good():
-            return run.plan(run.ARCHIVING)
+            return run.plan(run.ARCHIVING, params["job_id"])
 
     @task(max_active_tis_per_dagrun=8, on_failure_callback=alert)
-    def archive(group: list[int]) -> dict[str, int]:
+    def archive(group: list[int], params: Any = None) -> dict[str, int]:
         """What was done with the jobs of a group."""
         from tradu.archival import run
 
-        return run.run_now(run.ARCHIVING, "tradu_archive", *group).counts()
+        with for_good():
+            return run.run_now(run.ARCHIVING, "tradu_archive", *group, job_id=params["job_id"]).counts()
 
     @task(trigger_rule="none_failed")
     def report(done: Any) -> dict[str, Any]:

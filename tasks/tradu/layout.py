@@ -48,7 +48,12 @@ def index_key(job_id: UUID, part: int) -> str:
 
 def result_key(job_id: UUID, batch: int, token: int) -> str:
     """Results of one attempt at a batch; the token makes every attempt's object its own."""
-    return f"results/{job_id}/{batch:07d}-{token}.parquet"
+    return f"{results_prefix(job_id)}/{batch:07d}-{token}.parquet"
+
+
+def results_prefix(job_id: UUID) -> str:
+    """Below which results of all attempts of a job lie, and its documents before they are let out."""
+    return f"results/{job_id}"
 
 
 def staging_key(job_id: UUID, target: str, document_id: str) -> str:
@@ -84,6 +89,11 @@ def report_key(job_id: UUID) -> str:
 def hot_prefixes(job_id: UUID) -> list[str]:
     """Below which a job has objects of its own while the line works with it."""
     return [f"{prefix}/{job_id}" for prefix in JOB_PREFIXES if prefix != "raw"]
+
+
+def is_of_job(key: str, job_id: UUID) -> bool:
+    """Whether an object is one of a job's own."""
+    return key.startswith(tuple(f"{prefix}/" for prefix in hot_prefixes(job_id)))
 
 
 def archive_prefix(job_id: UUID) -> str:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from fixtures.line import Line
 from fixtures.marian import real_english
+from tradu.archival import catalogue
 from tradu.cli import report
 from tradu.cli.main import app
 from tradu.cli.output import Output
@@ -98,6 +99,12 @@ def evidence(line: Line, rollout: Rollout, step: int = 0) -> dict[Side, Evidence
         return read(tx, rollout, step)
 
 
+def kept(line: Line) -> list[str]:
+    """Jobs that stay in hot for a rollout."""
+    with line.ledger.transaction() as tx:
+        return [str(k.job_id) for k in catalogue.kept(tx)]
+
+
 def made_by(line: Line, job: str) -> list[str]:
     """The models of each block."""
     return [",".join(b.models or ()) for b in line.blocks(job)]
@@ -141,6 +148,7 @@ def test_a_good_model_goes_on_step_by_step_and_then_serves_all(line: Line) -> No
     assert line.deliver(first) == "COMPLETED"
     mine = {b.number for b in line.blocks(first) if "next@2" in (b.models or ())}
     assert 0.1 < len(mine) / len(line.blocks(first)) < 0.4
+    assert kept(line) == [first], "it is not archived before the rollout is decided"
     seen = evidence(line, started)
     assert seen[Side.CANDIDATE].blocks == len(mine)
     assert seen[Side.CANDIDATE].timed > 0 < seen[Side.CONTROL].timed
@@ -154,6 +162,7 @@ def test_a_good_model_goes_on_step_by_step_and_then_serves_all(line: Line) -> No
     assert steps.look(line.ledger) == {"hold": 0, "promote": 0, "roll back": 0}
     third = infer(line, "third")
     assert all("next@2" in models and "firefox-en-pt@" not in models for models in made_by(line, third))
+    assert kept(line) == []
     steps.abort(line.ledger, started.rollout_id, "me")
     fourth = infer(line, "fourth")
     assert not any("next@2" in models for models in made_by(line, fourth)), "also after a promotion"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from tradu import layout
-from tradu.archival import catalogue, pack, rows, tiers
+from tradu.archival import catalogue, pack, restore, rows, tiers
 from tradu.archival.context import Held, Step, no_step
 from tradu.archival.manifest import Manifest
 from tradu.archival.policy import Policy, Residence
@@ -22,7 +22,6 @@ from tradu.ledger import objects
 from tradu.ledger.connection import Transaction
 from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.rows import Document
-from tradu.ledger.states import JOB_ENDED
 from tradu.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
@@ -35,13 +34,16 @@ def archive(held: Held, tier: Residence, policy: Policy, by: str, done: Step = n
     """Bring a job that has ended from hot to a tier of archives; or finish what a killed run has begun.
 
     Raises:
-        RequestError: the job is open or under legal hold.
+        RequestError: the job is open, or purged, or something keeps it where it is.
         DamagedError: something of the job is not as it was written: it stays hot, and an incident says so.
+        ChangedError: the job was changed meanwhile: it is hot, and the next run archives it as it is.
     """
     job = held.job
+    if job.residence == Residence.PURGED:
+        raise RequestError(f"job {job.job_id} was purged: it is gone for ever")
     if job.residence == Residence.HOT:
-        if job.legal_hold or job.state not in JOB_ENDED:
-            raise RequestError(f"job {job.job_id} {'is under legal hold' if job.legal_hold else f'is {job.state}'}")
+        if kept := _kept(held):
+            raise RequestError(f"job {job.job_id} {kept}")
         try:
             manifest, written = _write(held, by)
             done("write")
@@ -52,16 +54,22 @@ def archive(held: Held, tier: Residence, policy: Policy, by: str, done: Step = n
         catalogue.enter(held, tier, manifest, written)
         done("catalogue")
     else:
-        manifest = catalogue.manifest_of(held.store, job.job_id)
+        manifest = catalogue.entered_manifest(held.ledger, held.store, job.job_id)
         tier = Residence(job.residence)
     tiers.settle(held.store, manifest, policy.storage_class(tier))
     done("settle")
-    rows.forget(held, manifest)
+    _forget(held, manifest)
     done("forget")
     clear(held, manifest)
     done("clear")
     log.info("archived %d objects to %s", len(manifest.objects), tier)
     return manifest
+
+
+def _kept(held: Held) -> str | None:
+    """Why a job stays in hot; None where nothing keeps it."""
+    found = next(catalogue.candidates(held.line, held.job.job_id), None)
+    return found.kept if found else f"is {held.job.state}"
 
 
 def _write(held: Held, by: str) -> tuple[Manifest, StoredObject]:
@@ -99,36 +107,18 @@ def _objects(held: Held) -> Iterator[StoredObject]:
 
 
 def verify(held: Held, manifest: Manifest) -> None:
-    """Read an archive back, every byte: members are what the manifest says, objects what the ledger names, rows what
-    its tables hold.
+    """Read an archive back, every byte: members are what the manifest says, and objects what the ledger names. That
+    rows are what its tables hold is made sure of when they are removed (`rows.forget`).
 
     Raises:
         DamagedError: something differs.
     """
     expected = {stored.key: stored for stored in _objects(held)}
-    for key, stored, content in whole(held.store, manifest):
-        if content is not None:
-            rows.compare(held, key, content)
-        elif expected.pop(key, None) != stored:
+    for key, stored, content in rows.whole(held.store, manifest):
+        if content is None and expected.pop(key, None) != stored:
             raise DamagedError(f"{key} is damaged: it is not what the ledger names")
     if expected:
         raise DamagedError(f"{min(expected)} is not in the archive")
-
-
-def whole(store: Store, manifest: Manifest) -> Iterator[tuple[str, StoredObject, BinaryIO | None]]:
-    """Every member of an archive as it was read back; to be used to its end.
-
-    Raises:
-        DamagedError: a member is not what the manifest says, or missing.
-        FileNotFoundError: a pack is missing.
-    """
-    said = {m.key: m for m in manifest.members}
-    for key, stored, content in rows.read_back(store, manifest):
-        if said.pop(key, None) != stored:
-            raise DamagedError(f"{key} in the archive of job {manifest.job_id} is not as it was packed")
-        yield key, stored, content
-    if said:
-        raise DamagedError(f"{min(said)} is not in the archive of job {manifest.job_id}")
 
 
 def _damaged(held: Held, error: Exception) -> DamagedError:
@@ -145,6 +135,16 @@ def _damaged(held: Held, error: Exception) -> DamagedError:
             once_seconds=SAY_AGAIN_SECONDS,
         )
     return DamagedError(f"job {job_id} stays hot: {said}")
+
+
+def _forget(held: Held, manifest: Manifest) -> None:
+    try:
+        rows.forget(held, manifest)
+    except rows.ChangedError:
+        if any(held.store.problem(m.key, m.sha256) for m in manifest.objects):
+            restore.unpack(held, manifest)  # a restore that was killed has brought back rows alone
+        catalogue.revive(held)
+        raise
 
 
 def clear(held: Held, manifest: Manifest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from uuid import UUID
 from tradu import layout
 from tradu.archival.context import Held
 from tradu.archival.manifest import Manifest, decode
-from tradu.archival.policy import Candidate, Residence
+from tradu.archival.policy import Candidate, Residence, why_kept
 from tradu.errors import DamagedError, RequestError
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
@@ -37,6 +38,25 @@ class Archive:
     cleared_at: datetime | None
     restored_at: datetime | None
     scrubbed_at: datetime | None
+    rollout: int | None
+    """A rollout that has blocks of it and is not decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A job that stays where it is, however old."""
+
+    job_id: UUID
+    tenant: str
+    residence: str
+    legal_hold: bool
+    rollout: int | None
+    """A rollout that has blocks of it and is not decided."""
+
+    @property
+    def why(self) -> str:
+        """As the end of a sentence about it."""
+        return why_kept(self.job_id, self.legal_hold, self.rollout) or ""
 
 
 def candidates(ledger: Ledger, job_id: UUID | None = None) -> Iterator[Candidate]:
@@ -56,15 +76,38 @@ def archives(tx: Transaction, job_id: UUID | None, limit: int, offset: int = 0) 
     return tx.rows("archives", Archive, job_id=job_id, limit=limit, offset=offset)
 
 
+def kept(tx: Transaction, limit: int | None = None) -> list[Kept]:
+    """Jobs that stay where they are, however old, the oldest first."""
+    return tx.rows("kept_jobs", Kept, limit=limit)
+
+
 def manifest_of(store: Store, job_id: UUID) -> Manifest:
-    """The manifest of a job's archive.
+    """The manifest of a job's archive as it lies there.
 
     Raises:
         DamagedError: there is none, or it can't be read.
     """
+    return decode(layout.archive_key(job_id), _read(store, job_id))
+
+
+def entered_manifest(ledger: Ledger, store: Store, job_id: UUID) -> Manifest:
+    """The manifest of a job's archive, which is the one that was verified: nothing is removed or restored by another.
+
+    Raises:
+        DamagedError: there is none, or it can't be read, or it is another one.
+    """
+    with ledger.transaction() as tx:
+        entered = tx.tuples("entered_manifest", job_id=job_id)
+    key, data = layout.archive_key(job_id), _read(store, job_id)
+    if (hashlib.sha256(data).hexdigest(),) not in entered:
+        raise DamagedError(f"{key} is not the manifest that the ledger names")
+    return decode(key, data)
+
+
+def _read(store: Store, job_id: UUID) -> bytes:
     key = layout.archive_key(job_id)
     try:
-        return decode(key, store.get(key))
+        return store.get(key)
     except FileNotFoundError:
         raise DamagedError(f"{key} is missing: the archive of job {job_id} is lost") from None
 

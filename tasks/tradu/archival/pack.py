@@ -31,7 +31,8 @@ PACK = pa.schema(
 """One row per piece of a member; pieces of one member follow one another, and never cross files."""
 PIECE_BYTES = 1 << 20
 GROUP_BYTES = 16 << 20
-"""A row group: what writer and reader hold in memory."""
+GROUP_ROWS = 16_384
+"""A row group: what writer and reader hold in memory. Of tiny objects it is their number that counts."""
 FILE_BYTES = 256 << 20
 ZSTD_LEVEL = 9
 
@@ -68,7 +69,7 @@ class _Writer:
             self._rows.append((key, number, piece))
             self._held += len(piece)
             number += 1
-            if self._held >= GROUP_BYTES:
+            if self._held >= GROUP_BYTES or len(self._rows) >= GROUP_ROWS:
                 self._flush()
         if self._written + self._held >= FILE_BYTES:
             self.end_file()

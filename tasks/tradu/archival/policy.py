@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -102,6 +102,22 @@ class Candidate:
     size_bytes: int
     cleared: bool = True
     """Whether nothing of an archived job lies in hot any more, nor anything of a purged one anywhere."""
+    rollout: int | None = None
+    """A rollout that has blocks of it and is not decided."""
+
+    @property
+    def kept(self) -> str | None:
+        """Why it stays where it is, however old."""
+        return why_kept(self.job_id, self.legal_hold, self.rollout)
+
+
+def why_kept(job_id: UUID, legal_hold: bool, rollout: int | None) -> str | None:
+    """Why a job stays where it is, as the end of a sentence about it; None: nothing keeps it."""
+    if legal_hold:
+        return f"is under legal hold: `tradu archive release {job_id}` ends it"
+    if rollout is not None:
+        return f"is part of rollout {rollout}, which is not decided: `tradu rollout status {rollout}`"
+    return None
 
 
 class Act(StrEnum):
@@ -127,8 +143,8 @@ class Due:
 
 
 def due(jobs: Iterable[Candidate], policy: Policy, now: datetime) -> list[Due]:
-    """What is due. Nothing ever is for a job that is open, under legal hold, or younger than the policy's
-    first age; what a killed run has left half cleared away is always due."""
+    """What is due. Nothing ever is for a job that is open, under legal hold, part of a rollout that is not decided, or
+    younger than the policy's first age; what a killed run has left half cleared away is always due."""
     return [found for job in jobs if (found := _due(job, policy, now)) is not None]
 
 
@@ -136,7 +152,7 @@ def _due(job: Candidate, policy: Policy, now: datetime) -> Due | None:
     if not job.cleared:  # a run that was killed had begun with it: it is finished, whatever has changed since
         begun = Act.PURGE if job.residence == Residence.PURGED else Act.ARCHIVE
         return Due(job.job_id, begun, Residence(job.residence), job.size_bytes)
-    if job.legal_hold or job.state not in JOB_ENDED or job.ended_at is None:
+    if job.kept or job.state not in JOB_ENDED or job.ended_at is None:
         return None
 
     def older(days: float | None) -> bool:
@@ -152,14 +168,3 @@ def _due(job: Candidate, policy: Policy, now: datetime) -> Due | None:
     if job.residence == Residence.WARM and older(policy.tiers.cold.after_days):
         return act(Act.COOL, Residence.COLD)
     return None
-
-
-def groups(found: Sequence[Due], most: int = MOST_GROUPS) -> list[list[Due]]:
-    """The work in at most so many groups of about equal size: the largest job first, each to the lightest group."""
-    made: list[list[Due]] = [[] for _ in range(min(most, len(found)))]
-    weights = [0] * len(made)
-    for one in sorted(found, key=lambda d: (-d.size_bytes, d.job_id)):
-        lightest = weights.index(min(weights))
-        made[lightest].append(one)
-        weights[lightest] += one.size_bytes + 1
-    return made

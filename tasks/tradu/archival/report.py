@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from tradu.archival import catalogue
 from tradu.archival.policy import Policy, Residence, load_policy
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.settings import get_settings
@@ -19,6 +20,8 @@ class TierReport:
 
     tier: str
     jobs: int
+    kept: int
+    """Of these, jobs that stay where they are, however old: `tradu archive list --kept` says why."""
     bytes: int
     """In hot: objects, raw documents and the tables of the ledger; in other tiers the archives."""
     hot_bytes: int
@@ -37,11 +40,12 @@ def tiers(ledger: Ledger, policy: Policy) -> list[TierReport]:
     """Hot, warm and cold, with bytes and costs."""
     with ledger.transaction() as tx:
         found = {tier: rest for tier, *rest in tx.tuples("tiers")}
+        kept = Counter(job.residence for job in catalogue.kept(tx))
     made = []
     for tier in (Residence.HOT, Residence.WARM, Residence.COLD):
         jobs, size, hot = map(int, found.get(tier, (0, 0, 0)))
         cost, in_hot = (b / GB * policy.price(t) for b, t in ((size, tier), (hot, Residence.HOT)))
-        made.append(TierReport(tier, jobs, size, hot, cost, in_hot))
+        made.append(TierReport(tier, jobs, kept[tier], size, hot, cost, in_hot))
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from tradu import layout
 from tradu.archival import catalogue, pack, rows, tiers
 from tradu.archival.context import Held, Step, no_step
 from tradu.archival.manifest import LEDGER, Manifest
@@ -37,13 +38,18 @@ def restore(held: Held, policy: Policy, done: Step = no_step) -> bool:
         return False
     if job.residence == Residence.PURGED:
         raise RequestError(f"job {job.job_id} was purged: it is gone for ever")
-    manifest = catalogue.manifest_of(held.store, job.job_id)
+    manifest = catalogue.entered_manifest(held.ledger, held.store, job.job_id)
     if waiting := tiers.wake(held.store, [f.key for f in manifest.files], policy):
         raise AsleepError(f"{waiting} objects of the archive of job {job.job_id} were asked for: wait for them")
-    rows.restore(held, manifest)
-    done("load")
-    unpack(held, manifest)
-    done("unpack")
+    try:
+        rows.restore(held, manifest)
+        done("load")
+        unpack(held, manifest)
+        done("unpack")
+    except FileNotFoundError as error:
+        if not held.store.is_there():
+            raise
+        raise DamagedError(f"a part of the archive of job {job.job_id} is missing: {error}") from error
     catalogue.revive(held)
     done("revive")
     log.info("restored %d objects", len(manifest.objects))
@@ -54,16 +60,21 @@ def unpack(held: Held, manifest: Manifest) -> None:
     """Write the objects of an archive where they were, each compared with its checksum before it appears.
 
     Raises:
-        DamagedError: one is not as it was packed.
+        DamagedError: one is not as it was packed, or missing, or none of the job's.
     """
-    said = {m.key: m for m in manifest.members}
+    said, where = {m.key: m for m in manifest.objects}, f"the archive of job {held.job.job_id}"
     for key, pieces in pack.read(held.store, [f.key for f in manifest.files]):
         if key.startswith(LEDGER):
             continue
-        if key not in said:
-            raise DamagedError(f"{key} is in the archive of job {held.job.job_id}, and not in its manifest")
-        if held.store.problem(key, said[key].sha256) is not None:
-            _write(held, said[key], pieces)
+        wanted = said.pop(key, None)
+        if wanted is None:
+            raise DamagedError(f"{key} is in {where}, and not in its manifest")
+        if not layout.is_of_job(key, held.job.job_id) and key != layout.raw_key(wanted.sha256):
+            raise DamagedError(f"{key} in {where} is no object of that job")
+        if held.store.problem(key, wanted.sha256) is not None:
+            _write(held, wanted, pieces)
+    if said:
+        raise DamagedError(f"{min(said)} is not in {where}")
 
 
 def _write(held: Held, wanted: StoredObject, pieces: Iterator[bytes]) -> None:

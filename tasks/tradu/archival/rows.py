@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
-from itertools import zip_longest
+from itertools import chain
 from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 import pyarrow as pa
 from psycopg import sql
 
-from tradu.archival import catalogue, pack
+from tradu.archival import pack
 from tradu.archival.context import Held
 from tradu.archival.manifest import LEDGER, Manifest
 from tradu.errors import DamagedError, TransientError
@@ -49,55 +50,52 @@ def streams(held: Held, counts: dict[str, int]) -> Iterator[tuple[str, AbstractC
     """The rows of a job, a stream for each table that has some; `counts` says afterwards how many."""
     for table in TAKEN:
         stream = _buffer()
-        rows = 0
         with held.ledger.transaction() as tx:
-            batches = dump(tx.connection, table, held.job.job_id)
-            if first := next(batches, None):
-                with pa.ipc.new_stream(stream, first.schema) as writer:
-                    for batch in _chained(first, batches):
-                        writer.write_batch(batch)
-                        rows += batch.num_rows
+            rows = _write(tx, table, held.job.job_id, stream)
         if rows:
             stream.seek(0)
             counts[table] = rows
             yield _key_of(table), closing(stream)
 
 
-def _chained(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from rest
+def _write(tx: Transaction, table: str, job_id: UUID, sink: BinaryIO) -> int:
+    """Write the rows of a job as an Arrow stream, the same bytes for the same rows; how many."""
+    rows, batches = 0, dump(tx.connection, table, job_id)
+    if first := next(batches, None):
+        with pa.ipc.new_stream(sink, first.schema) as writer:
+            for batch in chain([first], batches):
+                writer.write_batch(batch)
+                rows += batch.num_rows
+    return rows
 
 
 def _buffer() -> BinaryIO:
     return cast("BinaryIO", SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES))
 
 
-def read_back(store: Store, manifest: Manifest) -> Iterator[tuple[str, StoredObject, BinaryIO | None]]:
-    """Every member of an archive as it is: its key, what it measures, and the rows where it is a table's."""
-    for key, pieces in pack.read(store, [f.key for f in manifest.files]):
-        digest, size = hashlib.sha256(), 0
-        content = _buffer() if key.startswith(LEDGER) else None
-        for piece in pieces:
-            digest.update(piece)
-            size += len(piece)
-            if content is not None:
-                content.write(piece)
-        if content is not None:
-            content.seek(0)
-        yield key, StoredObject(key, digest.hexdigest(), size), content
-
-
-def compare(held: Held, key: str, content: BinaryIO) -> None:
-    """Make sure that rows in the archive are those of the ledger.
+def whole(store: Store, manifest: Manifest) -> Iterator[tuple[str, StoredObject, BinaryIO | None]]:
+    """Every member of an archive as it was read back, with its rows where it is a table's; to be used to its end.
 
     Raises:
-        DamagedError: they differ.
+        DamagedError: a member is not what the manifest says, or missing.
+        FileNotFoundError: a pack is missing.
     """
-    with held.ledger.transaction() as tx, closing(content):
-        own = dump(tx.connection, _table_of(key), held.job.job_id)
-        for packed, now in zip_longest(_batches(key, content), own):
-            if packed is None or now is None or not packed.equals(now):
-                raise DamagedError(f"{key}: the rows in the archive are not those of the ledger")
+    said = {m.key: m for m in manifest.members}
+    for key, pieces in pack.read(store, [f.key for f in manifest.files]):
+        digest, size = hashlib.sha256(), 0
+        with _buffer() as content:
+            for piece in pieces:
+                digest.update(piece)
+                size += len(piece)
+                if key.startswith(LEDGER):
+                    content.write(piece)
+            stored = StoredObject(key, digest.hexdigest(), size)
+            if said.pop(key, None) != stored:
+                raise DamagedError(f"{key} in the archive of job {manifest.job_id} is not as it was packed")
+            content.seek(0)
+            yield key, stored, content if key.startswith(LEDGER) else None
+    if said:
+        raise DamagedError(f"{min(said)} is not in the archive of job {manifest.job_id}")
 
 
 def _batches(key: str, content: BinaryIO) -> Iterator[pa.RecordBatch]:
@@ -108,24 +106,49 @@ def _batches(key: str, content: BinaryIO) -> Iterator[pa.RecordBatch]:
 
 
 def forget(held: Held, manifest: Manifest) -> None:
-    """Remove the rows of an archived job, all or none; a second time does nothing.
+    """Remove the rows of an archived job, all or none, where they are those in its archive, byte for byte; a second
+    time does nothing.
 
     Raises:
-        ChangedError: they are not those that were archived: the job is hot again.
+        ChangedError: they are not those that were archived: nothing is removed.
     """
     job_id = held.job.job_id
-    try:
-        with held.ledger.transaction() as tx:
-            if not tx.tuples("has_history", job_id=job_id):  # every job has some: this was done already
-                return
-            if changed := _changed(delete(tx, job_id), manifest):
-                raise ChangedError(f"job {job_id} was changed while it was archived: {changed}")
-    except ChangedError:
-        catalogue.revive(held)
-        raise
+    with held.ledger.transaction() as tx:
+        if not tx.tuples("has_history", job_id=job_id):  # every job has some: this was done already
+            return
+        if changed := _changed(tx, manifest) or _miscounted(delete(tx, job_id), manifest):
+            raise ChangedError(f"job {job_id} was changed while it was archived: {changed}")
 
 
-def _changed(found: dict[str, int], manifest: Manifest) -> str:
+def _changed(tx: Transaction, manifest: Manifest) -> str:
+    """Tables whose rows are not those in the archive."""
+    said = {m.key: m.sha256 for m in manifest.members}
+    differ = []
+    for table in (t for t in TAKEN if t != _SHARED):
+        sink = _Digest()
+        rows = _write(tx, table, UUID(manifest.job_id), cast("BinaryIO", sink))
+        if said.get(_key_of(table)) != (sink.digest.hexdigest() if rows else None):
+            differ.append(table)
+    return ", ".join(differ)
+
+
+class _Digest(io.RawIOBase):
+    """Takes a stream for its checksum alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return memoryview(data).nbytes
+
+
+def _miscounted(found: dict[str, int], manifest: Manifest) -> str:
+    """What was removed besides or left behind, for it came in between."""
     differ = (
         f"{table}: {found.get(table, 0)} rows and not {manifest.rows.get(table, 0)}"
         for table in TAKEN
@@ -145,12 +168,16 @@ def delete(tx: Transaction, job_id: UUID) -> dict[str, int]:
 
 
 def restore(held: Held, manifest: Manifest) -> None:
-    """Bring the rows of an archived job back; a second time does the same."""
+    """Bring the rows of an archived job back; a second time does the same.
+
+    Raises:
+        DamagedError: the archive is not as it was written: nothing comes back.
+    """
     job_id = held.job.job_id
     with held.line.transaction() as tx:
         tx.connection.execute("SELECT ensure_partitions(%s)", (created_at(job_id),))
     with held.ledger.transaction() as tx:
         tx.run("unclear_archive", job_id=job_id)
-        for key, _, content in read_back(held.store, manifest):
+        for key, _, content in whole(held.store, manifest):
             if content is not None:
                 load(tx.connection, _table_of(key), job_id, _batches(key, content))

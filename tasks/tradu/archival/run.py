@@ -11,8 +11,8 @@ from uuid import UUID
 
 from tradu.archival import archive, catalogue, purge, restore, select, tiers
 from tradu.archival.context import held
-from tradu.archival.policy import MOST_GROUPS, Act, Due, Policy, Residence, due, load_policy
-from tradu.errors import DataError, RequestError
+from tradu.archival.policy import MOST_GROUPS, Act, Candidate, Due, Policy, Residence, due, load_policy
+from tradu.errors import DamagedError, DataError, RequestError
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.settings import get_settings
 from tradu.store import Store
@@ -47,9 +47,40 @@ def _due(ledger: Ledger, policy: Policy, now: datetime, acts: frozenset[Act]) ->
     return [one for one in due(catalogue.candidates(ledger), policy, now) if one.act in acts]
 
 
-def plan(acts: frozenset[Act]) -> list[list[int]]:
-    """The groups that a run is mapped over, each as its number and how many there are: none where nothing is due."""
-    groups = min(MOST_GROUPS, len(due_now(acts)))
+def asked(ledger: Ledger, job_id: UUID) -> list[Due]:
+    """What is to be done so that a job is archived now, however young: nothing where it is.
+
+    Raises:
+        RequestError: it has not ended, or was purged, or something keeps it where it is.
+    """
+    found = free(ledger, job_id)
+    if found.residence != Residence.HOT and found.cleared:
+        return []
+    return [Due(job_id, Act.ARCHIVE, Residence.WARM, found.size_bytes)]
+
+
+def free(ledger: Ledger, job_id: UUID) -> Candidate:
+    """A job with which something can be done.
+
+    Raises:
+        RequestError: it has not ended, or was purged, or something keeps it where it is.
+    """
+    found = next(catalogue.candidates(ledger, job_id), None)
+    if found is None:
+        raise RequestError(f"job {job_id} has not ended, or was purged: `tradu job {job_id}` shows it")
+    if found.kept:
+        raise RequestError(f"job {job_id} {found.kept}")
+    return found
+
+
+def plan(acts: frozenset[Act], job_id: str | None = None) -> list[list[int]]:
+    """The groups that a run is mapped over, each as its number and how many there are: none where nothing is due.
+
+    Raises:
+        RequestError: as `asked`, where it is for one job.
+    """
+    found = asked(get_ledger("task"), UUID(job_id)) if job_id else due_now(acts)
+    groups = min(MOST_GROUPS, len(found))
     return [[group, groups] for group in range(groups)]
 
 
@@ -58,9 +89,22 @@ def share(found: Iterable[Due], group: int, groups: int) -> list[Due]:
     return [one for one in found if one.job_id.int % groups == group]
 
 
-def run_now(acts: frozenset[Act], by: str, group: int = 0, groups: int = 1) -> Done:
-    """`run_group` by the ledger and the policy of the settings."""
-    return run_group(get_ledger("task"), load_policy(get_settings()), datetime.now(UTC), acts, by, group, groups)
+def run_now(acts: frozenset[Act], by: str, group: int = 0, groups: int = 1, job_id: str | None = None) -> Done:
+    """`run_group` by the ledger and the policy of the settings; or one job is archived, which somebody has asked for.
+
+    Raises:
+        RequestError: as `asked`, where it is for one job.
+        DamagedError: that job can't be archived.
+    """
+    ledger, policy = get_ledger("task"), load_policy(get_settings())
+    if job_id is None:
+        return run_group(ledger, policy, datetime.now(UTC), acts, by, group, groups)
+    done = Done()
+    for one in asked(ledger, UUID(job_id)):
+        carry_out(one, policy, by, done)
+    if done.jobs["left"]:
+        raise DamagedError(f"job {job_id} stays where it is: `tradu incidents` says why")
+    return done
 
 
 def run_group(
@@ -74,15 +118,20 @@ def run_group(
 
 
 def carry_out(one: Due, policy: Policy, by: str, done: Done, kind: str = "retention") -> None:
-    """Do what is due for one job; `kind` is what the certificate of a purge gives as its reason."""
+    """Do what is to be done with one job; `kind` is what the certificate of a purge gives as its reason."""
     with held(one.job_id) as ours:
+        lies = Residence(ours.job.residence)
         try:
+            if (one.act is Act.COOL and lies is not Residence.WARM) or (
+                one.act is Act.PURGE and kind == "retention" and lies is Residence.HOT
+            ):
+                raise RequestError(f"job {one.job_id} lies in {lies} since it was found to be due: it stays there")
             if one.act is Act.ARCHIVE:
                 manifest = archive.archive(ours, one.tier, policy, by)
                 done.freed_bytes += sum(m.size_bytes for m in manifest.members)
                 done.taken_bytes += sum(f.size_bytes for f in manifest.files)
             elif one.act is Act.COOL:
-                manifest = catalogue.manifest_of(ours.store, one.job_id)
+                manifest = catalogue.entered_manifest(ours.ledger, ours.store, one.job_id)
                 tiers.settle(ours.store, manifest, policy.storage_class(Residence.COLD))
                 catalogue.cool(ours, Residence.COLD)
             else:

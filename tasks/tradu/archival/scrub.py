@@ -49,6 +49,8 @@ def scrub(ledger: Ledger, store: Store, policy: Policy) -> Scrubbed:
             store, job_id, StoredObject(layout.archive_key(job_id), manifest_sha256, manifest_bytes), found
         )
         with archive_ledger().transaction() as tx:
+            if tx.tuples("entered_manifest", job_id=job_id) != [(manifest_sha256,)]:
+                continue  # purged, or archived anew, while it was looked at
             tx.run("scrubbed", job_id=job_id)
             for problem in problems:
                 log.error("%s", problem)

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tradu.cli import options
+from tradu.cli import options, removal
 from tradu.cli.output import Output, money
 from tradu.errors import RequestError
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
-    from tradu.archival.policy import Candidate, Due
+    from tradu.archival.policy import Due
     from tradu.ledger.connection import Ledger
 
 HELP = """Archive old jobs, and bring them back.
@@ -29,7 +27,6 @@ Examples:
 """
 archive = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=HELP)
 LOOK_AGAIN_SECONDS = 30.0
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Jobs made on this day (UTC) or later.")]
 
 
@@ -38,6 +35,9 @@ def list_(
     job_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="A job's id or a part of it. None: all.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many.")] = 50,
     offset: Annotated[int, typer.Option("--offset", min=0, help="How many to leave out first.")] = 0,
+    kept: Annotated[
+        bool, typer.Option("--kept", help="Jobs that stay where they are, however old, and why; instead of archives.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """List the archives, the newest first: where each job lies and what it takes there.
@@ -46,12 +46,16 @@ def list_(
     Examples:
       tradu archive list
       tradu archive list 0a9f8e --json
+      tradu archive list --kept
     """
     from tradu.archival import catalogue
     from tradu.cli.ledger import find_job, open_ledger
     from tradu.settings import get_settings
 
     output, ledger = Output(as_json), open_ledger(get_settings())
+    if kept:
+        _show_kept(output, ledger, limit)
+        return
     wanted = find_job(ledger, job_id).job_id if job_id else None
     with ledger.transaction() as tx:
         found = catalogue.archives(tx, wanted, limit, offset)
@@ -69,6 +73,19 @@ def list_(
         output.warn("There are no archives: `tradu archive run --dry-run` says what is due.")
 
 
+def _show_kept(output: Output, ledger: Ledger, limit: int) -> None:
+    from tradu.archival import catalogue
+
+    with ledger.transaction() as tx:
+        found = catalogue.kept(tx, limit)
+    if output.as_json:
+        output.data(found)
+    elif found:
+        output.table(("job", "tenant", "lies in", "why"), ((k.job_id, k.tenant, k.residence, k.why) for k in found))
+    else:
+        output.warn("Nothing keeps any job where it is.")
+
+
 @archive.command()
 def run(
     job_id: Annotated[
@@ -79,7 +96,8 @@ def run(
 ) -> None:
     """Archive what is due by the policy (retention.yaml), as the DAG tradu_archive does every day.
 
-    A run that was stopped at any point is finished by the next one. Jobs that are open or under legal hold stay.
+    A run that was stopped at any point is finished by the next one. Jobs that are open stay, and those that something
+    keeps (`tradu archive list --kept`).
 
     \b
     Examples:
@@ -96,7 +114,12 @@ def run(
 
     settings = get_settings()
     output, ledger, policy, done = Output(as_json), open_ledger(settings), load_policy(settings), archiving.Done()
-    found = [_one(ledger, find_job(ledger, job_id).job_id)] if job_id else archiving.due_now(archiving.ARCHIVING)
+    if job_id:
+        wanted = find_job(ledger, job_id)
+        if not (found := archiving.asked(ledger, wanted.job_id)):
+            raise RequestError(f"job {wanted.job_id} lies in {wanted.residence} already")
+    else:
+        found = archiving.due_now(archiving.ARCHIVING)
     if dry_run:
         _show_due(output, found)
         return
@@ -111,28 +134,6 @@ def run(
             f"{done.taken_bytes:,} in archives; {done.jobs['left']:,} stay where they are"
         )
     raise typer.Exit(1 if done.jobs["left"] else 0)
-
-
-def _one(ledger: Ledger, job_id: UUID) -> Due:
-    """A job that a person wants archived, whatever its age."""
-    from tradu.archival.policy import Act, Due, Residence
-
-    job = _candidate(ledger, job_id)
-    if job.residence != Residence.HOT and job.cleared:
-        raise RequestError(f"job {job_id} lies in {job.residence} already")
-    return Due(job_id, Act.ARCHIVE, Residence.WARM, job.size_bytes)
-
-
-def _candidate(ledger: Ledger, job_id: UUID) -> Candidate:
-    """A job that something can be done with."""
-    from tradu.archival import catalogue
-
-    found = list(catalogue.candidates(ledger, job_id))
-    if not found:
-        raise RequestError(f"job {job_id} has not ended, or was purged: `tradu job {job_id}` shows it")
-    if found[0].legal_hold:
-        raise RequestError(f"job {job_id} is under legal hold: `tradu archive release {job_id}` ends it")
-    return found[0]
 
 
 def _show_due(output: Output, found: list[Due]) -> None:
@@ -216,20 +217,19 @@ def verify(job_id: options.JobId, as_json: options.Json = False) -> None:
 
     Exit codes: 0 it is whole, 1 it is not.
     """
-    from tradu.archival import archive as archiving
-    from tradu.archival import catalogue
+    from tradu.archival import catalogue, rows
     from tradu.cli.ledger import find_job, open_ledger
     from tradu.errors import DamagedError
     from tradu.settings import get_settings
     from tradu.store import Store
 
     settings = get_settings()
-    output, store = Output(as_json), Store(settings.store)
-    job = find_job(open_ledger(settings), job_id)
+    output, ledger, store = Output(as_json), open_ledger(settings), Store(settings.store)
+    job = find_job(ledger, job_id)
     problem = None
     try:
-        manifest = catalogue.manifest_of(store, job.job_id)
-        for _ in archiving.whole(store, manifest):
+        manifest = catalogue.entered_manifest(ledger, store, job.job_id)
+        for _ in rows.whole(store, manifest):
             pass
     except (DamagedError, FileNotFoundError) as error:
         problem = str(error)
@@ -238,115 +238,6 @@ def verify(job_id: options.JobId, as_json: options.Json = False) -> None:
     else:
         output.say(problem or f"The archive of job {job.job_id} is whole: {len(manifest.members):,} members.")
     raise typer.Exit(1 if problem else 0)
-
-
-@archive.command()
-def purge(
-    job_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Remove this job. None: what the policy says.")
-    ] = None,
-    document: Annotated[
-        str | None, typer.Option("--document", metavar="SHA256", help="Erase this document from every job.")
-    ] = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Erase every job of a tenant.")] = None,
-    yes: Yes = False,
-    as_json: options.Json = False,
-) -> None:
-    """Remove for ever: objects, archives, rows and history. A certificate without names stays in the ledger.
-
-    \b
-    Examples:
-      tradu archive purge
-      tradu archive purge 0a9f8e --yes
-      tradu archive purge --tenant acme
-
-    Exit codes: 0 well, 1 something stays (`tradu incidents` says why).
-    """
-    from tradu.archival import erase
-    from tradu.archival import run as archiving
-    from tradu.archival.policy import Act, Due, Residence, load_policy
-    from tradu.cli.ledger import find_job, open_ledger
-    from tradu.settings import get_settings
-
-    settings = get_settings()
-    output, ledger, me = Output(as_json), open_ledger(settings), getpass.getuser()
-    if sum(map(bool, (job_id, document, tenant))) > 1:
-        raise RequestError("say one of a job, --document and --tenant")
-    found = [] if document or tenant else archiving.due_now(archiving.PURGING)
-    if job_id:
-        found = [Due(_candidate(ledger, find_job(ledger, job_id).job_id).job_id, Act.PURGE, Residence.PURGED, 0)]
-    what = f"document {document}" if document else f"tenant {tenant}" if tenant else f"{len(found):,} jobs"
-    if (found or document or tenant) and not yes:
-        typer.confirm(f"Remove {what} for ever?", abort=True)
-    counts = erase.on_request(me, document, tenant)
-    done, policy = archiving.Done(), load_policy(settings)
-    for one in found:
-        archiving.carry_out(one, policy, me, done, kind="job" if job_id else "retention")
-    if as_json:
-        output.data({**counts, **done.jobs})
-    else:
-        jobs = counts.get("jobs", 0) + done.jobs[Act.PURGE]
-        output.say(f"Removed for ever: {what} ({jobs:,} jobs concerned, {done.jobs['left']:,} stay).")
-    raise typer.Exit(1 if done.jobs["left"] else 0)
-
-
-@archive.command()
-def certificates(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many.")] = 50, as_json: options.Json = False
-) -> None:
-    """List the certificates of what was removed for ever, the newest first.
-
-    \b
-    Examples:
-      tradu archive certificates
-    """
-    from tradu.archival.purge import certificates as written
-    from tradu.cli.ledger import open_ledger
-    from tradu.settings import get_settings
-
-    output = Output(as_json)
-    found = written(open_ledger(get_settings()), limit)
-    if as_json:
-        output.data(found)
-    else:
-        rows = ((f"{c.at:%Y-%m-%d %H:%M}", c.kind, c.subject_sha256, c.by, c.counts) for c in found)
-        output.table(("at (UTC)", "what", "SHA-256 of its id", "by", "removed"), rows)
-
-
-def _hold(job_id: str, held: bool, as_json: bool) -> None:
-    from tradu.archival import catalogue
-    from tradu.cli.ledger import find_job, open_ledger
-    from tradu.settings import get_settings
-
-    output, ledger = Output(as_json), open_ledger(get_settings())
-    job = find_job(ledger, job_id)
-    catalogue.hold(ledger, job.job_id, held, getpass.getuser())
-    if as_json:
-        output.data({"job_id": job.job_id, "legal_hold": held})
-    else:
-        output.say(f"Job {job.job_id} is {'now' if held else 'no longer'} under legal hold.")
-
-
-@archive.command()
-def hold(job_id: options.JobId, as_json: options.Json = False) -> None:
-    """Put a job under legal hold: it is neither archived nor purged until it is released.
-
-    \b
-    Examples:
-      tradu archive hold 0a9f8e
-    """
-    _hold(job_id, True, as_json)
-
-
-@archive.command()
-def release(job_id: options.JobId, as_json: options.Json = False) -> None:
-    """End the legal hold of a job.
-
-    \b
-    Examples:
-      tradu archive release 0a9f8e
-    """
-    _hold(job_id, False, as_json)
 
 
 @archive.command()
@@ -369,7 +260,13 @@ def report(as_json: options.Json = False) -> None:
         output.data(found)
         return
     output.table(
-        ("tier", ">jobs", ">bytes", ">cost a month", ">would be in hot"),
-        ((t.tier, t.jobs, t.bytes, money(t.cost_month), money(t.cost_in_hot)) for t in found),
+        ("tier", ">jobs", ">kept", ">bytes", ">cost a month", ">would be in hot"),
+        ((t.tier, t.jobs, t.kept, t.bytes, money(t.cost_month), money(t.cost_in_hot)) for t in found),
     )
     output.say(f"Archiving saves {money(sum(t.saved for t in found))} a month.")
+    if count := sum(t.kept for t in found):
+        output.say(f"{count:,} stay where they are, however old: `tradu archive list --kept` says why.")
+
+
+for _command in (removal.purge, removal.certificates, removal.hold, removal.release):
+    archive.command()(_command)

@@ -101,26 +101,33 @@ def blocks(
         BlockState | None, typer.Option("--state", case_sensitive=False, help="Only those in this state.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many.")] = 50,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="How many to leave out first.")] = 0,
+    after: Annotated[
+        str | None,
+        typer.Option("--after", metavar="PLACE", help="The page after this place, which the page before names."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the blocks of a job, by document, language and place.
+    """List the blocks of a job, a page at a time, by document (its SHA-256), language and number.
 
     \b
     Examples:
       tradu blocks 0a9f8e
       tradu blocks 0a9f8e --state ERROR
-      tradu blocks 0a9f8e --limit 1000 --offset 1000 --json
+      tradu blocks 0a9f8e --limit 1000 --json
     """
+    from tradu.assembly.pages import Place
     from tradu.cli.ledger import find_job, open_ledger
     from tradu.ledger.rows import Block
     from tradu.settings import get_settings
 
     output, ledger = Output(as_json), open_ledger(get_settings())
-    found_job = find_job(ledger, job_id)
-    wanted = state.value if state else None
+    place = Place() if after is None else Place.parse(after)
+    asked = {"job_id": find_job(ledger, job_id).job_id, "state": state.value if state else None, "limit": limit}
+    begins = {"after_document": place.document_id, "after_target": place.target, "after_number": place.number}
     with ledger.transaction() as tx:
-        found = tx.rows("blocks", Block, job_id=found_job.job_id, state=wanted, limit=limit, offset=offset)
+        found = tx.rows("blocks", Block, **asked, **begins)
+    if len(found) == limit:
+        output.warn(f"There may be more: --after {Place(found[-1].document_id, found[-1].target, found[-1].number)}")
     if as_json:
         output.data(found)
         return
@@ -154,8 +161,6 @@ def blocks(
         for b in found
     )
     output.table(headings, rows)
-    if len(found) == limit:
-        output.warn(f"There may be more: --offset {offset + limit}")
 
 
 def cancel(job_id: options.JobId, as_json: options.Json = False) -> None:

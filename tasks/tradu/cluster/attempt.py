@@ -257,7 +257,8 @@ def _commit(
         note_health(tx, work.health, settings)
         add_spending(tx, job, work.spent, settings, work.rows)
         if work.shown:
-            evidence.write(tx, work.shown.trial.rollout, work.shown.evidence(fresh, settings.cpu_price_per_hour))
+            seen = work.shown.evidence(fresh, settings.cpu_price_per_hour)
+            evidence.write(tx, job, work.shown.trial.rollout, seen)
         done = sum(characters[name] for name in fresh)
         tx.send("count_throughput", blocks=len(accepted), characters=done)
         took = zip(names, tiers, own_seconds, strict=True)

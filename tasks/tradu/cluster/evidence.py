@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
 
 from tradu.cluster.segments import Row
 from tradu.inference.model import Model
@@ -72,9 +73,9 @@ def together(spent: Iterable[Spent]) -> list[Spent]:
     return list(found.values())
 
 
-def write(tx: Transaction, rollout: Rollout, seen: Mapping[Side, Evidence]) -> None:
+def write(tx: Transaction, job_id: UUID, rollout: Rollout, seen: Mapping[Side, Evidence]) -> None:
     """Add to the evidence, and roll the candidate back at once where it is certainly bad: it gets no block any more."""
-    rollouts.add_evidence(tx, rollout, seen)
+    rollouts.add_evidence(tx, job_id, rollout, seen)
     if not seen[Side.CANDIDATE].failed:
         return
     known = rollouts.evidence(tx, rollout, rollout.step)

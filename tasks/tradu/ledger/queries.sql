@@ -477,11 +477,12 @@ SELECT k.block_id, k.document_id, d.paths[1] AS path, k.target, k.number, k.segm
 FROM blocks k JOIN documents d USING (job_id, document_id) LEFT JOIN batches b USING (job_id, batch)
 WHERE k.job_id = %(job_id)s AND k.document_id = %(document_id)s AND k.target = %(target)s AND k.number = %(number)s;
 
--- blocks: a page of a job's blocks, by state where one is given.
+-- blocks: a page of a job's blocks after a place, in the order of an index; by state where one is given.
 SELECT k.*, d.paths[1] AS path, coalesce(b.source, k.target) AS source
 FROM blocks k JOIN documents d USING (job_id, document_id) LEFT JOIN batches b USING (job_id, batch)
-WHERE k.job_id = %(job_id)s AND (%(state)s::text IS NULL OR k.state = %(state)s)
-ORDER BY d.paths[1], k.target, k.number LIMIT %(limit)s OFFSET %(offset)s;
+WHERE k.job_id = %(job_id)s AND (k.document_id, k.target, k.number) > (%(after_document)s, %(after_target)s, %(after_number)s)
+  AND coalesce(k.state = %(state)s, true)
+ORDER BY k.document_id, k.target, k.number LIMIT %(limit)s;
 
 -- write_output: what assemble made.
 INSERT INTO outputs (job_id, document_id, target, size_bytes, sha256, units_in, units_out, segments, translated, untranslated)
@@ -609,6 +610,9 @@ WHERE rollout_id = %(rollout_id)s AND state = %(before)s RETURNING rollout_id;
 -- rollout_evidence: what was seen of both sides in a step.
 SELECT side, blocks, failed, segments, characters, score_sum, score_squares, timed, seconds, cost, failures FROM rollout_evidence
 WHERE rollout_id = %(rollout_id)s AND step = %(step)s;
+
+-- add_rollout_job: a job has blocks on either side of a rollout.
+INSERT INTO rollout_jobs (job_id, rollout_id) VALUES (%(job_id)s, %(rollout_id)s) ON CONFLICT DO NOTHING;
 
 -- add_rollout_evidence: what a batch has shown of one side.
 INSERT INTO rollout_evidence AS e (rollout_id, step, side, blocks, failed, segments, characters, score_sum, score_squares,
@@ -901,15 +905,27 @@ WHERE j.state = 'RUNNING' AND coalesce(j.started_at, j.created_at) < now() - mak
 -- archive_candidates: a page of the jobs that have ended and are not gone yet, or one job, with what the policy looks at.
 SELECT j.job_id, j.state, j.residence, j.legal_hold, greatest(coalesce(j.finished_at, j.created_at), a.restored_at) AS ended_at,
        coalesce(a.hot_bytes, 0) AS size_bytes, CASE j.residence WHEN 'hot' THEN true WHEN 'purged' THEN false
-       ELSE a.cleared_at IS NOT NULL END AS cleared
+       ELSE a.cleared_at IS NOT NULL END AS cleared,
+       (SELECT min(rollout_id) FROM rollout_jobs JOIN rollouts r USING (rollout_id) WHERE job_id = j.job_id AND r.state = 'RUNNING') AS rollout
 FROM jobs j LEFT JOIN archives a USING (job_id)
 WHERE CASE WHEN %(job_id)s::uuid IS NULL THEN j.job_id > %(after)s ELSE j.job_id = %(job_id)s END
   AND j.state IN ('COMPLETED', 'PARTIAL', 'ERROR', 'CANCELED') AND j.idempotency_key <> 'purged ' || j.job_id
 ORDER BY j.job_id LIMIT %(limit)s;
 
 -- archives: the catalogue of archives, the newest first, or that of one job.
-SELECT a.*, j.tenant, j.residence, j.legal_hold FROM archives a JOIN jobs j USING (job_id)
+SELECT a.*, j.tenant, j.residence, j.legal_hold,
+       (SELECT min(rollout_id) FROM rollout_jobs JOIN rollouts r USING (rollout_id) WHERE job_id = j.job_id AND r.state = 'RUNNING') AS rollout
+FROM archives a JOIN jobs j USING (job_id)
 WHERE %(job_id)s::uuid IS NULL OR a.job_id = %(job_id)s ORDER BY a.made_at DESC, a.job_id LIMIT %(limit)s OFFSET %(offset)s;
+
+-- kept_jobs: jobs that stay where they are, however old: under legal hold, or part of a rollout that is not decided.
+SELECT j.job_id, j.tenant, j.residence, j.legal_hold, r.rollout FROM jobs j LEFT JOIN (
+    SELECT job_id, min(rollout_id) AS rollout FROM rollout_jobs JOIN rollouts USING (rollout_id) WHERE state = 'RUNNING' GROUP BY 1
+) AS r USING (job_id)
+WHERE (j.legal_hold OR r.rollout IS NOT NULL) AND j.residence <> 'purged' ORDER BY j.job_id LIMIT %(limit)s;
+
+-- entered_manifest: the checksum of the manifest of a job's archive.
+SELECT manifest_sha256 FROM archives WHERE job_id = %(job_id)s;
 
 -- enter_archive: an archive that was verified; one of a job that was restored is replaced.
 INSERT INTO archives (job_id, format, objects, blocks, hot_bytes, cold_bytes, manifest_sha256, manifest_bytes)
@@ -988,8 +1004,21 @@ UPDATE jobs SET residence = 'purged' WHERE job_id = %(job_id)s AND NOT legal_hol
 UPDATE jobs SET tenant = 'erased', documents = '{}', options = '{}', reason = NULL, request_id = '', run_id = NULL,
        idempotency_key = 'purged ' || job_id WHERE job_id = %(job_id)s;
 
--- certify_erasure: the certificate of what was removed for ever.
-INSERT INTO erasures (kind, subject_sha256, counts, by) VALUES (%(kind)s, %(subject_sha256)s, %(counts)s, %(by)s);
+-- certify_erasure: the certificate of what was removed for ever; once, where nothing was left to be removed.
+INSERT INTO erasures (kind, subject_sha256, counts, by) SELECT %(kind)s, %(subject_sha256)s, %(counts)s, %(by)s
+WHERE %(removed)s OR NOT EXISTS (SELECT FROM erasures WHERE kind = %(kind)s AND subject_sha256 = %(subject_sha256)s);
+
+-- documents_of_job_alone: documents of a job, in hot or in its archive, that no other job has.
+SELECT document_id FROM (
+    SELECT document_id FROM documents WHERE job_id = %(job_id)s
+    UNION SELECT document_id FROM archived_documents WHERE job_id = %(job_id)s
+) AS own
+WHERE NOT EXISTS (SELECT FROM documents d WHERE d.document_id = own.document_id AND d.job_id <> %(job_id)s)
+  AND NOT EXISTS (SELECT FROM archived_documents d WHERE d.document_id = own.document_id AND d.job_id <> %(job_id)s);
+
+-- documents_of_job: documents of a job, in hot or in its archive.
+SELECT document_id FROM documents WHERE job_id = %(job_id)s
+UNION SELECT document_id FROM archived_documents WHERE job_id = %(job_id)s;
 
 -- erasures: certificates of what was removed for ever, the newest first.
 SELECT * FROM erasures ORDER BY erasure_id DESC LIMIT %(limit)s;
@@ -1009,9 +1038,6 @@ WHERE idempotency_key <> 'purged ' || job_id AND (%(tenant)s::text IS NULL OR te
       UNION SELECT job_id FROM archived_documents WHERE document_id = %(document_id)s))
 ORDER BY job_id;
 
--- block_ids_of: every block of a document.
-SELECT block_id FROM blocks WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
-
 -- replace_object: an object that was written anew without something that was erased.
 UPDATE objects SET sha256 = %(sha256)s, size_bytes = %(size_bytes)s WHERE job_id = %(job_id)s AND object_key = %(object_key)s;
 
@@ -1019,14 +1045,20 @@ UPDATE objects SET sha256 = %(sha256)s, size_bytes = %(size_bytes)s WHERE job_id
 DELETE FROM known_segments USING results r
 WHERE known_segments.result_id = r.result_id AND r.job_id = %(job_id)s AND r.object_key = %(object_key)s;
 
--- erase_history: what happened to a document that is erased, and to its blocks.
-DELETE FROM history WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s);
+-- erase_history: what happened to a document that is erased, and to its blocks. Before these are gone.
+DELETE FROM history AS t USING (
+    SELECT block_id::text AS id FROM blocks WHERE job_id = %(job_id)s AND document_id = %(document_id)s UNION ALL SELECT %(document_id)s
+) AS gone WHERE t.job_id = %(job_id)s AND t.entity_id = gone.id;
 
--- erase_letters: dead letters of a document that is erased, and of its blocks.
-DELETE FROM dead_letters WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s);
+-- erase_letters: dead letters of a document that is erased, and of its blocks. Before these are gone.
+DELETE FROM dead_letters AS t USING (
+    SELECT block_id::text AS id FROM blocks WHERE job_id = %(job_id)s AND document_id = %(document_id)s UNION ALL SELECT %(document_id)s
+) AS gone WHERE t.job_id = %(job_id)s AND t.entity_id = gone.id;
 
--- erase_incidents: incidents of a document that is erased, and of its blocks.
-DELETE FROM incidents WHERE job_id = %(job_id)s AND entity_id = ANY(%(entity_ids)s);
+-- erase_incidents: incidents of a document that is erased, and of its blocks. Before these are gone.
+DELETE FROM incidents AS t USING (
+    SELECT block_id::text AS id FROM blocks WHERE job_id = %(job_id)s AND document_id = %(document_id)s UNION ALL SELECT %(document_id)s
+) AS gone WHERE t.job_id = %(job_id)s AND t.entity_id = gone.id;
 
 -- erase_blocks: the blocks of a document that is erased.
 DELETE FROM blocks WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
@@ -1038,7 +1070,8 @@ DELETE FROM outputs WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
 DELETE FROM documents WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
 
 -- forget_request: a document that is erased is not asked for any more.
-UPDATE jobs SET documents = array_remove(documents, %(origin)s) WHERE job_id = %(job_id)s;
+UPDATE jobs SET documents = ARRAY(SELECT d FROM unnest(documents) WITH ORDINALITY AS u (d, n) WHERE d <> ALL(%(asked)s::text[]) ORDER BY n)
+WHERE job_id = %(job_id)s;
 
 -- count_latencies: how long the blocks of a batch took. After `count_throughput`, in an order that all workers keep.
 INSERT INTO latencies AS l (minute, tier, bucket, blocks, seconds)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
@@ -121,8 +122,10 @@ def evidence(tx: Transaction, rollout: Rollout, step: int) -> dict[Side, Evidenc
     return found
 
 
-def add_evidence(tx: Transaction, rollout: Rollout, seen: Mapping[Side, Evidence]) -> None:
-    """Add what a batch has shown; its rows stay locked until the transaction ends."""
+def add_evidence(tx: Transaction, job_id: UUID, rollout: Rollout, seen: Mapping[Side, Evidence]) -> None:
+    """Add what a batch of a job has shown; its rows stay locked until the transaction ends."""
+    if any(more.blocks for more in seen.values()):
+        tx.send("add_rollout_job", job_id=job_id, rollout_id=rollout.rollout_id)
     for side, more in sorted(seen.items()):
         if more.blocks:
             values = asdict(more) | {"failures": Jsonb(dict(more.failures))}

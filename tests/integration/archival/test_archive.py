@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from fixtures.archive import Shelf
+from fixtures.archive import KilledError, Shelf, kill_after
 from tradu import layout, verify
-from tradu.archival import archive, catalogue, restore
+from tradu.archival import archive, catalogue, pack, restore
 from tradu.archival.context import held, no_step
-from tradu.archival.policy import Act, Residence, load_policy
-from tradu.archival.run import Done, run_now
+from tradu.archival.policy import Act, Due, Residence, load_policy
+from tradu.archival.run import Done, carry_out, run_now
 from tradu.errors import DamagedError, RequestError, TransientError
 from tradu.ledger import decisions, jobs
 from tradu.settings import get_settings
+from tradu.store import StoredObject
 
 FILES = {
     "a.txt": "The harbour was closed because of the storm. Nobody knew for how long.\n",
     "more/b.md": "# Hours\n\nThe library opens at nine.\n\n- It closes at five.\n",
 }
-
-
-class KilledError(Exception):
-    """Here the process ends."""
-
-
-def kill_after(step: str) -> Callable[[str], None]:
-    def done(name: str) -> None:
-        if name == step:
-            raise KilledError
-
-    return done
 
 
 def do_archive(job: UUID, done: Callable[[str], None] = no_step) -> None:
@@ -195,6 +187,70 @@ def test_a_job_that_was_changed_meanwhile_is_hot_again(shelf: Shelf) -> None:
         do_archive(job, change)
     assert shelf.hot(job) == hot
     assert jobs.find(job, shelf.ledger).residence == "hot"
+
+
+def test_a_job_whose_rows_say_something_else_by_now_is_hot_again(shelf: Shelf) -> None:
+    job = shelf.make(FILES)
+
+    def change(step: str) -> None:
+        if step == "settle":
+            with psycopg.connect(shelf.dsn) as connection:
+                connection.execute("UPDATE documents SET reason = 'a person said so' WHERE job_id = %s", (job,))
+
+    hot = shelf.hot(job)
+    with pytest.raises(TransientError, match="changed while it was archived: documents"):
+        do_archive(job, change)
+    assert (shelf.hot(job), jobs.find(job, shelf.ledger).residence) == (hot, "hot")
+    do_archive(job)
+    do_restore(job)
+    assert {row[12] for row in shelf.rows(job)["documents"]} == {"a person said so"}
+
+
+def test_rows_of_a_killed_restore_that_were_changed_bring_their_objects_back(shelf: Shelf) -> None:
+    job = shelf.make(FILES)
+    hot = shelf.hot(job)
+    do_archive(job)
+    with pytest.raises(KilledError):
+        do_restore(job, kill_after("load"))
+    with psycopg.connect(shelf.dsn) as connection:
+        connection.execute("UPDATE documents SET reason = 'x' WHERE job_id = %s", (job,))
+    with pytest.raises(TransientError, match="changed"):
+        run_all(shelf)
+    assert (shelf.hot(job), jobs.find(job, shelf.ledger).residence) == (hot, "hot")
+
+
+def test_what_is_no_part_of_the_archive_is_not_restored(shelf: Shelf) -> None:
+    """A manifest that is not the one of the catalogue, packs with more or less than it says, objects of others."""
+    job, other = shelf.make(FILES), shelf.make({"b.txt": "It closes at five.\n"}, "other")
+    do_archive(job)
+    key = layout.archive_key(job)
+    manifest, whole = catalogue.manifest_of(shelf.store, job), shelf.store.get(key)
+    shelf.store.put(key, whole + b"\n")
+    with pytest.raises(DamagedError, match="not the manifest that the ledger names"):
+        do_restore(job)
+    with held(job) as ours:
+        for members, said in (
+            (manifest.members[:-1], "not in its manifest"),
+            ([*manifest.members, StoredObject("blocks/x", "0" * 64, 1)], "is not in the archive"),
+        ):
+            with pytest.raises(DamagedError, match=said):
+                restore.unpack(ours, replace(manifest, members=members))
+        hot = shelf.hot(other)
+        for strange in (f"output/{other}/pt/b.txt", layout.raw_key("0" * 64), "ledgers/mark.json"):
+            packed = pack.write(shelf.store, other, [(strange, closing(io.BytesIO(b"x")))])
+            with pytest.raises(DamagedError, match="no object of that job"):
+                restore.unpack(ours, replace(manifest, files=packed.files, members=packed.members))
+    assert shelf.hot(other) == hot
+    shelf.store.put(key, whole)
+    do_restore(job)
+
+
+def test_what_was_restored_is_not_taken_for_what_was_due(shelf: Shelf) -> None:
+    """Between the plan of a run and its turn, a person has restored the job."""
+    job, done, policy = shelf.make(FILES), Done(), load_policy(get_settings())
+    for act, tier in ((Act.COOL, Residence.COLD), (Act.PURGE, Residence.PURGED)):
+        carry_out(Due(job, act, tier, 0), policy, "test", done)
+    assert (done.jobs, jobs.find(job, shelf.ledger).residence) == ({"left": 2}, "hot")
 
 
 def test_the_line_leaves_archived_jobs_alone(shelf: Shelf) -> None:

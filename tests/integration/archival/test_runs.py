@@ -15,13 +15,17 @@ from typer.testing import CliRunner
 
 from fixtures.archive import Shelf
 from tradu import layout
-from tradu.archival import catalogue, run, scrub
-from tradu.archival.policy import MOST_GROUPS
+from tradu.archival import archive, catalogue, run, scrub
+from tradu.archival.context import held
+from tradu.archival.policy import MOST_GROUPS, Act, Residence, load_policy
 from tradu.cli.main import app
-from tradu.ledger import jobs
+from tradu.errors import RequestError
+from tradu.ledger import jobs, rollouts
+from tradu.ledger.rollouts import Evidence, RolloutState, Side
 from tradu.settings import get_settings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+ALL = {"job_id": None}
 FILES = {"a.txt": "The harbour was closed because of the storm. Nobody knew for how long.\n"}
 
 
@@ -51,19 +55,24 @@ def test_the_archive_from_plan_to_report(shelf: Shelf, tasks: Any) -> None:
     for job in old:
         shelf.age(job, 100)
     dag = tasks("tradu_archive")
-    groups = dag["plan"]()
+    groups = dag["plan"](ALL)
     assert groups == [[n, 3] for n in range(3)]
-    done = [dag["archive"](group) for group in groups]
-    assert [dag["archive"](group) for group in groups] == [{"freed_bytes": 0, "taken_bytes": 0}] * 3  # once more
+    done = [dag["archive"](group, ALL) for group in groups]
+    assert [dag["archive"](group, ALL) for group in groups] == [{"freed_bytes": 0, "taken_bytes": 0}] * 3  # once more
     assert sum(counts.get("archive", 0) for counts in done) == 3
     told = dag["report"](done)
     assert told["done"]["archive"] == 3
     assert told["saved_a_month"] > 0
     assert {t["tier"]: t["jobs"] for t in told["tiers"]} == {"hot": 1, "warm": 3, "cold": 0}
     assert json.dumps(told)
-    assert dag["plan"]() == []
+    assert dag["plan"](ALL) == []
     assert dag["report"](None)["done"] == {}
     assert jobs.find(young, shelf.ledger).residence == "hot"
+    asked = {"job_id": str(young)}
+    assert dag["plan"](asked) == [[0, 1]]
+    assert [dag["archive"]([0, 1], asked).get("archive", 0) for _ in range(2)] == [1, 0]
+    assert jobs.find(young, shelf.ledger).residence == "warm"
+    run.restore_jobs([str(young)])
 
     back = tasks("tradu_restore")
     today = datetime.now(UTC).date()
@@ -79,7 +88,7 @@ def test_the_archive_from_plan_to_report(shelf: Shelf, tasks: Any) -> None:
         back["plan"](nothing)
     assert [back["restore"](group) for group in chosen] == [1, 1, 1]
     assert [back["restore"](group) for group in chosen] == [0, 0, 0]
-    assert dag["plan"]() == []  # their age counts from the restore
+    assert dag["plan"](ALL) == []  # their age counts from the restore
 
 
 def test_there_are_never_more_groups_than_tasks_may_be(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +134,34 @@ def test_the_scrub_looks_at_all_in_turn_and_finds_damage(shelf: Shelf, tasks: An
     dag["tell"]({"damaged": 0})
     with pytest.raises(RuntimeError, match="2 archived objects are damaged"):
         dag["tell"]({"damaged": 2})
+
+
+def test_a_job_of_an_undecided_rollout_stays(shelf: Shelf, tasks: Any) -> None:
+    (shelf.folder / "retention.yaml").write_text("purge_after_days: 400\n")
+    job, other = shelf.make(FILES), shelf.make({"b.txt": "It closes at five.\n"}, "other")
+    with shelf.ledger.transaction() as tx:
+        rollouts.start(tx, "old@1", "new@1", [0.5, 1.0], {})
+        (rollout,) = rollouts.in_effect(tx)
+        rollouts.add_evidence(tx, job, rollout, {Side.CONTROL: Evidence(blocks=1)})
+    for one in (job, other):
+        shelf.age(one, 1_000)
+    assert run.run_now(frozenset(Act), "test").jobs == {"archive": 1}
+    for words in (("run",), ("purge", "--yes")):
+        refused = CliRunner().invoke(app, ["archive", *words, str(job)])
+        assert (refused.exit_code, "is part of rollout 1, which is not decided" in refused.output) == (2, True)
+    with pytest.raises(Exception, match="rollout 1"):
+        tasks("tradu_archive")["plan"]({"job_id": str(job)})
+    with pytest.raises(RequestError, match="rollout 1"), held(job) as ours:
+        archive.archive(ours, Residence.WARM, load_policy(get_settings()), "test")
+    (kept,) = json.loads(tradu("list", "--kept", "--json"))
+    assert (kept["job_id"], kept["rollout"]) == (str(job), 1)
+    assert "tradu rollout status 1" in tradu("list", "--kept")
+    assert {t["tier"]: t["kept"] for t in json.loads(tradu("report", "--json"))} == {"hot": 1, "warm": 0, "cold": 0}
+    assert "1 stay where they are" in tradu("report")
+    with shelf.ledger.transaction() as tx:
+        assert rollouts.end(tx, rollout, RolloutState.ROLLED_BACK, "failures")
+    assert json.loads(tradu("list", "--kept", "--json")) == []
+    assert run.run_now(run.ARCHIVING, "test").jobs == {"archive": 1}
 
 
 def tradu(*words: str, code: int = 0) -> str:

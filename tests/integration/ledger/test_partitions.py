@@ -26,19 +26,6 @@ OLD = Month(2024, 2)
 TABLES = {"batches", "blocks", "dead_letters", "documents", "history", "objects", "outputs", "shards"}
 
 
-@pytest.fixture
-def ledger(empty_database: str) -> Iterator[Ledger]:
-    with psycopg.connect(empty_database, autocommit=True) as connection:
-        connection.execute(
-            "DO $$ BEGIN CREATE ROLE tradu_archive; "
-            "EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$"
-        )
-    migrate(empty_database)
-    opened = Ledger(empty_database, "test")
-    yield opened
-    opened.close()
-
-
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partitions, "LOCK_SECONDS", 0.2)
@@ -198,6 +185,17 @@ def test_a_session_killed_while_it_detaches_leaves_nothing_for_people_to_do(
     assert ("batches", "detaching") in months(ledger)[OLD]
     assert partitions.drop(ledger, OLD, now())
     assert OLD not in months(ledger)
+
+
+def test_a_job_can_come_back_to_a_month_that_is_half_detached(ledger: Ledger) -> None:
+    archive(ledger, old_job(ledger))
+    with reading(ledger, "batches_2024_02"), pytest.raises(TransientError, match="in use"):
+        partitions.drop(ledger, OLD, now())
+    assert ("batches", "detaching") in months(ledger)[OLD]
+    job = old_job(ledger)
+    assert months(ledger)[OLD] == whole()
+    with ledger.transaction() as tx:
+        assert tx.tuples("progress", job_id=job) == [("PENDING", 1, 25)]
 
 
 @pytest.mark.parametrize("steps", range(1, 16, 3))

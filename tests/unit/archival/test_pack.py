@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces, groups and files of some bytes."""
-    for name, size in (("PIECE_BYTES", 7), ("GROUP_BYTES", 20), ("FILE_BYTES", 50)):
+    for name, size in (("PIECE_BYTES", 7), ("GROUP_BYTES", 20), ("FILE_BYTES", 50), ("GROUP_ROWS", 4)):
         monkeypatch.setattr(pack, name, size)
 
 

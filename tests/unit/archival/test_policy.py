@@ -37,6 +37,7 @@ candidates = st.builds(
     ended_at=st.none() | ages,
     size_bytes=st.integers(0, 10**12),
     cleared=st.just(True),
+    rollout=st.none() | st.just(3),
 )
 
 
@@ -71,7 +72,9 @@ def test_open_held_and_young_jobs_are_never_touched(jobs: list[Candidate]) -> No
     for one in due(jobs, POLICY, NOW):
         own = by_id[one.job_id]
         assert own.state in JOB_ENDED
+        assert own.kept is None
         assert not own.legal_hold
+        assert own.rollout is None
         assert own.ended_at is not None
         assert NOW - own.ended_at >= timedelta(days=90)
 

@@ -132,8 +132,14 @@ def test_blocks_by_state_and_page(line: Line, tradu: Tradu) -> None:
     job = str(line.whole("PARTIAL"))
     bad = json.loads(tradu("blocks", job, "--state", "error", "--json").stdout)
     assert [(b["number"], b["state"], b["reason"]) for b in bad] == [(2, "ERROR", "numbers: 10 is missing")]
-    page = json.loads(tradu("blocks", job, "--limit", "1", "--offset", "1", "--json").stdout)
-    assert [b["number"] for b in page] == [1]
+    place: list[str] = []
+    for number in range(3):
+        shown = tradu("blocks", job, "--limit", "1", *place, "--json")
+        assert [b["number"] for b in json.loads(shown.stdout)] == [number]
+        place = shown.stderr.split()[-2:]
+        assert place[0] == "--after"
+    assert json.loads(tradu("blocks", job, *place, "--json").stdout) == []
+    assert tradu("blocks", job, "--after", "nowhere").exit_code == 2
     assert "numbers: 10 is missing" in tradu("blocks", job).stdout
 
 
