@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
@@ -15,6 +15,7 @@ from airflow.triggers.base import BaseTrigger, TaskFailedEvent, TaskSuccessEvent
 log = logging.getLogger(__name__)
 Outcome = Literal["done", "stalled", "stopped"]
 RETRY_SECONDS = 5.0
+"""After a ledger or scheduler that did not answer; also how rarely the scheduler is asked at all."""
 SEEN_SECONDS = 10.0
 TURN_SECONDS = 2.0
 BUSY_SHARE = 10
@@ -25,6 +26,8 @@ BUSY_SHARE = 10
 class _Waiter:
     """A shard somebody waits for."""
 
+    job_id: UUID
+    shard: int
     outcome: asyncio.Future[Outcome]
     waiting: int = -1
     changed_at: float = field(default_factory=time.monotonic)
@@ -33,18 +36,22 @@ class _Waiter:
 class ShardPoller:
     """Asks the ledger about every shard that is waited for, in one query a tick. Lives in one event loop.
 
-    A ledger that can't be reached is asked again until it can: the shards go on by themselves meanwhile.
+    A ledger that can't be reached is asked again until it can: the shards go on by themselves meanwhile. Where the
+    ledger shows nobody at work on a shard for a while, only the Dask scheduler knows whether its batches wait behind
+    other work or are lost: it is asked about all such shards in one call. Where it can't be, nothing could be submitted
+    to it either, and they wait on.
     """
 
-    def __init__(self, dsn: str, poll_seconds: float, stall_seconds: float) -> None:
-        self._dsn, self._poll, self._stall = dsn, poll_seconds, stall_seconds
+    def __init__(self, dsn: str, scheduler: str, poll_seconds: float, stall_seconds: float) -> None:
+        self._dsn, self._scheduler = dsn, scheduler
+        self._poll, self._stall = poll_seconds, stall_seconds
         self._waiters: dict[tuple[UUID, int], list[_Waiter]] = {}
-        self._seen_at = float("-inf")
+        self._seen_at = self._asked_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, job_id: UUID, shard: int) -> Outcome:
-        """Until no block of the shard wants a translation, or nothing works on it, or its job does not run any more."""
-        waiter = _Waiter(asyncio.get_running_loop().create_future())
+        """Until no block of the shard wants a translation, or it is lost, or its job does not run any more."""
+        waiter = _Waiter(job_id, shard, asyncio.get_running_loop().create_future())
         own = self._waiters.setdefault((job_id, shard), [])
         own.append(waiter)
         if self._task is None or self._task.done():
@@ -87,12 +94,17 @@ class ShardPoller:
         values = {"job_ids": [job for job, _ in asked], "shards": [shard for _, shard in asked]}
         async with connection.cursor(row_factory=row_of(ShardWatch)) as cursor:
             await cursor.execute(QUERIES["watch_shards"], values)
-            for watch in await cursor.fetchall():
-                for waiter in self._waiters.get((watch.job_id, watch.shard), ()):
-                    self._judge(waiter, watch)
-        return time.monotonic() - started
+            watches = await cursor.fetchall()
+        waiters = [(waiter, w) for w in watches for waiter in self._waiters.get((w.job_id, w.shard), ())]
+        quiet = [waiter for waiter, watch in waiters if self._judge(waiter, watch)]
+        took = time.monotonic() - started
+        if quiet and time.monotonic() - self._asked_at > RETRY_SECONDS:
+            await self._tell_lost(quiet)
+            self._asked_at = time.monotonic()
+        return took
 
-    def _judge(self, waiter: _Waiter, watch: Any) -> None:
+    def _judge(self, waiter: _Waiter, watch: Any) -> bool:
+        """End the waiting where it is over; whether nothing has happened for too long otherwise."""
         now = time.monotonic()
         if watch.waiting != waiter.waiting or watch.leased:
             waiter.waiting, waiter.changed_at = watch.waiting, now
@@ -101,10 +113,27 @@ class ShardPoller:
             outcome = "done"
         elif watch.job_state != "RUNNING":
             outcome = "stopped"
-        elif now - waiter.changed_at > self._stall:
-            outcome = "stalled"
-        if outcome and not waiter.outcome.done():
+        if outcome is None:
+            return now - waiter.changed_at > self._stall
+        if not waiter.outcome.done():
             waiter.outcome.set_result(outcome)
+        return False
+
+    async def _tell_lost(self, quiet: Sequence[_Waiter]) -> None:
+        """Of shards that nobody works on, wake those of which Dask has nothing; the others wait in its queue."""
+        from tradu.cluster.scaling import scheduler
+
+        shards = sorted({(str(waiter.job_id), waiter.shard) for waiter in quiet})
+        try:
+            alive = await asyncio.to_thread(scheduler.alive, self._scheduler, shards)
+        except Exception as error:  # whatever it is, the other shards' waiting must go on
+            log.warning("%d shards wait: %s: %s", len(shards), type(error).__name__, error)
+            return
+        for waiter in quiet:
+            if (str(waiter.job_id), waiter.shard) in alive:
+                waiter.changed_at = time.monotonic()
+            elif not waiter.outcome.done():
+                waiter.outcome.set_result("stalled")
 
 
 _pollers: dict[asyncio.AbstractEventLoop, ShardPoller] = {}
@@ -117,7 +146,9 @@ def _poller() -> ShardPoller:
     loop = asyncio.get_running_loop()
     if loop not in _pollers:
         settings = get_settings()
-        _pollers[loop] = ShardPoller(settings.ledger_dsn, settings.poll_seconds, settings.stall_seconds)
+        _pollers[loop] = ShardPoller(
+            settings.ledger_dsn, settings.dask_scheduler, settings.poll_seconds, settings.stall_seconds
+        )
     return _pollers[loop]
 
 
@@ -146,7 +177,7 @@ class ShardTrigger(BaseTrigger):
         elif outcome == "stopped":
             yield TaskFailedEvent()
         else:
-            yield TriggerEvent({"why": "blocks are open, no lease lives and nothing changes"})
+            yield TriggerEvent({"why": "blocks are open, nothing changes, and Dask has none of its batches"})
 
 
 class TurnPoller:
@@ -157,18 +188,22 @@ class TurnPoller:
 
     def __init__(self, poll_seconds: float) -> None:
         self._poll = poll_seconds
-        self._waiters: dict[UUID, asyncio.Event] = {}
+        self._waiters: dict[UUID, list[asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def wait(self, job_id: UUID) -> None:
         """Until the job doesn't wait any more: it was let in, or has ended."""
-        turn = self._waiters.setdefault(job_id, asyncio.Event())
+        turn = asyncio.Event()
+        own = self._waiters.setdefault(job_id, [])
+        own.append(turn)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         try:
             await turn.wait()
         finally:
-            self._waiters.pop(job_id, None)
+            own.remove(turn)
+            if not own:
+                self._waiters.pop(job_id, None)
 
     async def _run(self) -> None:
         from tradu.errors import TraduError
@@ -176,8 +211,8 @@ class TurnPoller:
         while self._waiters:
             try:
                 for job_id in await asyncio.to_thread(_take_turn, list(self._waiters)):
-                    if waiter := self._waiters.get(job_id):
-                        waiter.set()
+                    for turn in self._waiters.get(job_id, ()):
+                        turn.set()
             except (TraduError, OSError) as error:
                 log.warning("no turn could be taken (%s); trying again in %s s", error, RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, description="Attempts at one block before it is quarantined.")
     stall_seconds: float = Field(
         20,
-        description="A shard with open blocks, no live lease and no change for this long is looked at and submitted again, seconds.",
+        description="A shard with open blocks, no live lease and no change for this long is looked for in Dask's queue, and submitted again where it isn't there, seconds.",
     )
     circuit_failures: int = Field(
         5,

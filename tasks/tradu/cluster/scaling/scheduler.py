@@ -1,4 +1,4 @@
-"""The Dask scheduler as scaling sees it: its workers, and how they retire. One short call each, without a client."""
+"""The Dask scheduler from outside: its workers, how they retire, what waits there. One short call each, no client."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from tradu import cluster
 from tradu.errors import SystemicError
 
 CALL_SECONDS = 2.0
@@ -60,6 +61,23 @@ def retire(address: str, names: Sequence[str], *, remove: bool = False) -> None:
         await scheduler.retire_workers(names=list(names), close_workers=False, remove=remove)
 
     _call(address, ask)
+
+
+def alive(address: str, shards: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Of which of these shards (job and number) the scheduler has batches that some worker will take.
+
+    Raises:
+        SystemicError: the scheduler does not answer in 2 s, or can't say.
+    """
+    from distributed.protocol.pickle import dumps
+
+    async def ask(scheduler: Any) -> set[tuple[str, int]]:
+        answer = await scheduler.run_function(function=dumps(cluster.alive), args=dumps((shards,)))
+        if answer["status"] != "OK":
+            raise SystemicError(f"the Dask scheduler at {address} can't say what it has: {answer['exception_text']}")
+        return set(answer["result"])
+
+    return _call(address, ask)
 
 
 def _call(address: str, ask: Callable[[Any], Awaitable[_T]]) -> _T:
