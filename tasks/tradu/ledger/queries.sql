@@ -107,11 +107,13 @@ WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state NOT IN ('C
 UPDATE documents SET segments = %(segments)s, characters = %(characters)s
 WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
 
--- settled_documents: which of these documents a job of the same profile and languages has settled, well or not.
+-- settled_documents: which of these documents a job of the same profile and languages has settled: well or not, or
+-- because a person had it cancelled.
 SELECT DISTINCT d.document_id
 FROM (SELECT job_id, document_id, state FROM documents UNION ALL SELECT job_id, document_id, state FROM archived_documents) d
 JOIN jobs j USING (job_id)
-WHERE d.document_id = ANY(%(document_ids)s) AND d.state IN ('COMPLETED', 'PARTIAL', 'ERROR') AND j.tenant = %(tenant)s
+WHERE d.document_id = ANY(%(document_ids)s) AND d.state IN ('COMPLETED', 'PARTIAL', 'ERROR', 'CANCELED')
+  AND j.tenant = %(tenant)s
   AND j.profile = %(profile)s AND j.source = %(source)s AND j.targets @> %(targets)s::text[];
 
 -- add_blocks: blocks from the temporary table; those that exist stay as they are.
@@ -537,8 +539,8 @@ JOIN documents d ON d.job_id = k.job_id AND d.document_id = k.document_id
 LEFT JOIN batches b ON b.job_id = k.job_id AND b.batch = k.batch AND b.job_id BETWEEN %(low)s AND %(high)s
 WHERE j.job_id BETWEEN %(low)s AND %(high)s AND k.job_id BETWEEN %(low)s AND %(high)s AND d.job_id BETWEEN %(low)s AND %(high)s;
 
--- job_of_run: the job that a DAG run works on.
-SELECT job_id FROM jobs WHERE run_id = %(run_id)s AND state = 'RUNNING';
+-- job_of_run: the job that a DAG run works on, or waits with for its turn.
+SELECT job_id FROM jobs WHERE run_id = %(run_id)s AND state IN ('DEFERRED', 'ADMITTED', 'RUNNING');
 
 -- report_incident_once: the same, where it was not reported within this time.
 INSERT INTO incidents (kind, job_id, entity, entity_id, reason)

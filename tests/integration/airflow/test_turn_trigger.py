@@ -10,9 +10,11 @@ from uuid import UUID
 import pytest
 
 from tradu.admission import load_policy
+from tradu.ledger import turns
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.ledger.jobs import JobRequest, admit, find
 from tradu.settings import get_settings
+from tradu_airflow.stages import end_failed_job
 from tradu_airflow.triggers import TurnPoller
 
 
@@ -50,6 +52,29 @@ def test_each_job_goes_on_when_it_is_its_turn(ledger: Ledger) -> None:
 
     asyncio.run(scenario())
     assert [find(job, ledger).state for job in jobs] == ["COMPLETED", "COMPLETED", "RUNNING"]
+
+
+def test_a_second_run_that_waits_for_the_same_job_goes_on_when_the_first_is_stopped(ledger: Ledger) -> None:
+    first, second = ask(ledger, "1"), ask(ledger, "2")
+
+    async def scenario() -> None:
+        poller = TurnPoller(0.05)
+        stopped, waits = [asyncio.create_task(poller.wait(second)) for _ in range(2)]
+        await asyncio.sleep(0)
+        stopped.cancel()
+        await asyncio.to_thread(end, ledger, first)
+        await asyncio.wait_for(waits, 10)
+
+    asyncio.run(scenario())
+
+
+def test_a_job_whose_run_fails_while_it_waits_ends_with_it(ledger: Ledger) -> None:
+    first, second = ask(ledger, "1"), ask(ledger, "2")
+    end_failed_job({"run_id": "2"})
+    get_ledger("callback").close()
+    end(ledger, first)
+    assert turns.turn_of([second], ledger, load_policy(get_settings())) == {second}
+    assert find(second, ledger).state == "ERROR", "it would take up a place with nobody behind it"
 
 
 def test_a_policy_that_is_broken_for_a_while_does_not_end_the_waiting(
