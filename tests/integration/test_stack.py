@@ -6,8 +6,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tradu.settings import Settings
@@ -40,6 +42,15 @@ def _pid(settings: Settings, name: str) -> int:
     return pid
 
 
+def _addresses(layout: Layout) -> set[str]:
+    """The addresses on which the stack's processes listen."""
+    found: set[str] = set()
+    for process in processes.marked(layout.identity):
+        with suppress(psutil.NoSuchProcess):
+            found |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    return found
+
+
 def _unwell(settings: Settings) -> list[str]:
     return [service.name for service in lifecycle.status(settings) if service.healthy is False]
 
@@ -54,6 +65,7 @@ def test_the_life_of_a_stack(settings: Settings) -> None:
     assert health.sign_in(layout, api_password(layout)) is None
     assert health.sign_in(layout, "wrong") is not None
     assert health.dask_worker_names(settings.dask_scheduler) == [f"{layout.identity[:4]}-0"]
+    assert _addresses(layout) == {ports.LOOPBACK}
     bad = [finding for finding in doctor.doctor(settings) if finding.level == "error" and finding.name != "models"]
     assert bad == []
 

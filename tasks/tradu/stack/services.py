@@ -139,7 +139,8 @@ def _dask_worker(layout: Layout, host: Host, index: int, count: int, pool: str) 
     kind = ("cuda", "worker") if host.gpus else ("worker",)
     # dask cuda worker has a nanny of its own and no flag against it
     single = () if host.gpus else ("--no-nanny", "--no-dashboard")
-    listen = ("--host", LOOPBACK) if layout.runs_dask_scheduler else ()
+    # the dashboard's address is that of health and metrics too, which --no-dashboard leaves on
+    listen = ("--host", LOOPBACK, "--dashboard-address", f"{LOOPBACK}:0") if layout.runs_dask_scheduler else ()
     command = _tool("dask", *kind, layout.settings.dask_scheduler, "--nthreads", "1", *single, *listen,
                     "--preload", "tradu.cluster.preload",
                     "--name", worker_name(layout, str(index)), "--memory-limit", str(memory_bytes),

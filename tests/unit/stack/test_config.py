@@ -133,6 +133,7 @@ def test_who_runs_dask(
     listed = services.dask_workers(layout, host)
     assert (layout.runs_dask_scheduler, len(listed)) == expected
     assert all(("cuda" in service.command) == bool(gpus) for service in listed)
+    assert all(("127.0.0.1:0" in service.command) == layout.runs_dask_scheduler for service in listed)
     devices = [service.environment.get("CUDA_VISIBLE_DEVICES") for service in listed]
     assert devices == (["0", "1"] if gpus else [None] * len(listed))
 
