@@ -66,10 +66,11 @@ class NightlyRequest:
 
 
 def pick(settings: Settings, ledger: Ledger) -> list[NightlyRequest]:
-    """What is new in the landing prefix, a request per configuration.
+    """What is new in the landing prefix: a request per configuration, or several where it is more than a job may have.
 
     A document counts as settled when a job of the same languages and profile has ended with it, well or not: one that
-    is corrupt is reported once and not tried every night. A changed file is new, whatever its name.
+    is corrupt is reported once and not tried every night. So it does when the job was cancelled: `tradu translate`
+    does what was cancelled after all. A changed file is new, whatever its name.
 
     Raises:
         RequestError: a tradu.yaml can't be used; the message names it and says why.
@@ -82,8 +83,8 @@ def pick(settings: Settings, ledger: Ledger) -> list[NightlyRequest]:
         known = _settled(configuration, [c for _, c in contents], ledger)
         fresh = [(source, content) for source, content in contents if content not in known]
         settled_before += len(contents) - len(fresh)
-        if fresh:
-            requests.append(_request(configuration, fresh))
+        for start in range(0, len(fresh), settings.max_documents):
+            requests.append(_request(configuration, fresh[start : start + settings.max_documents]))
     log.info("%d requests; %d documents were settled before", len(requests), settled_before)
     return requests
 
@@ -102,7 +103,7 @@ def _sources(settings: Settings) -> Iterator[tuple[LandingConfiguration, Source]
         if not fs.exists(root) or not any(True for _ in fs.find(root)):
             return
     configurations: dict[str, LandingConfiguration] = {}
-    for source in expand([f"{settings.landing}/"], settings):
+    for source in expand([f"{settings.landing}/"], settings, limited=False):
         yield _configuration(str(PurePosixPath(source.path).parent), settings, configurations), source
 
 
@@ -160,17 +161,14 @@ def _request(configuration: LandingConfiguration, fresh: list[tuple[Source, str]
 
 
 def report(confs: list[dict[str, Any]], ledger: Ledger) -> list[dict[str, Any]]:
-    """How the jobs of a nightly run ended, with every document that is not complete and why.
+    """How the jobs of a nightly run ended, in counts; the log has every document that is not complete, and why.
 
     Raises:
-        TransientError: a job has not ended, or ended without a single document.
+        TransientError: a job has not ended, or ended without a single document; not where a person cancelled it.
     """
     reports = [_report(conf, ledger) for conf in confs]
-    for one in reports:
-        log.info("job %s: %s (%s)", one["job_id"], one["state"], one["reason"] or "every document is complete")
-        for document in one["documents"]:
-            log.warning("%s: %s: %s", document["path"], document["state"], document["reason"])
-    failed = [one for one in reports if one["state"] not in (JobState.COMPLETED, JobState.PARTIAL)]
+    well = (JobState.COMPLETED, JobState.PARTIAL, JobState.CANCELED)
+    failed = [one for one in reports if one["state"] not in well]
     if failed:
         raise TransientError("; ".join(f"job {one['job_id']} is {one['state']}: {one['reason']}" for one in failed))
     return reports
@@ -180,12 +178,12 @@ def _report(conf: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
     with ledger.transaction() as tx:
         jobs = tx.rows("job_of_key", Job, tenant=conf["tenant"], idempotency_key=conf["idempotency_key"])
         if not jobs:
-            return {"job_id": None, "state": "missing", "reason": "its run did not start", "documents": []}
+            return {"job_id": None, "state": "missing", "reason": "its run did not start", "documents": 0, "told": 0}
         job = jobs[0]
         documents = tx.rows("documents", Document, job_id=job.job_id)
-    told = [
-        {"path": d.paths[0], "state": d.state, "reason": d.reason}
-        for d in documents
-        if d.state != DocumentState.COMPLETED or d.reason
-    ]
-    return {"job_id": str(job.job_id), "state": job.state, "reason": job.reason, "documents": told}
+    told = [d for d in documents if d.state != DocumentState.COMPLETED or d.reason]
+    log.info("job %s: %s (%s)", job.job_id, job.state, job.reason or "every document is complete")
+    for document in told:
+        log.warning("%s: %s: %s", document.paths[0], document.state, document.reason)
+    counts = {"documents": len(documents), "told": len(told)}
+    return {"job_id": str(job.job_id), "state": job.state, "reason": job.reason, **counts}

@@ -54,8 +54,8 @@ def check_allowed(uri: str, settings: Settings) -> None:
         )
 
 
-def expand(items: Sequence[str], settings: Settings) -> Iterator[Source]:
-    """Every file that the items of a request name, in a fixed order.
+def expand(items: Sequence[str], settings: Settings, *, limited: bool = True) -> Iterator[Source]:
+    """Every file that the items of a request name, in a fixed order; `limited` to as many as a job may have.
 
     A folder gives its tree under the folder's name (with a trailing slash: its content, without the name), a glob what
     it matches. `/./` in an item marks where the path that is kept begins, as in rsync: `landing/./notes/a.txt` keeps
@@ -75,7 +75,7 @@ def expand(items: Sequence[str], settings: Settings) -> Iterator[Source]:
             found += 1
             unique = _unique(path, taken)
             taken.add(unique)
-            if len(taken) > settings.max_documents:
+            if limited and len(taken) > settings.max_documents:
                 raise RequestError(
                     f"more than {settings.max_documents} documents: split the job, or raise TRADU_MAX_DOCUMENTS"
                 )

@@ -1,0 +1,80 @@
+"""What a night picks, against a real ledger and store, without Airflow: what is new, and nothing a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tradu import line, nightly
+from tradu.ledger import jobs
+from tradu.ledger.cancel import cancel
+from tradu.ledger.connection import Ledger, get_ledger
+from tradu.ledger.rows import Document
+from tradu.settings import get_settings
+from tradu.store import Store
+
+
+@dataclass
+class Night:
+    """A landing prefix, and the nights that look at it."""
+
+    folder: Path
+    ledger: Ledger
+
+    def put(self, *names: str) -> None:
+        self.folder.mkdir(exist_ok=True)
+        for name in names:
+            (self.folder / name).write_text(f"The harbour of {name} was closed.\n")
+
+    def pick(self) -> list[nightly.NightlyRequest]:
+        return nightly.pick(get_settings(), self.ledger)
+
+    def begin(self, request: nightly.NightlyRequest) -> UUID:
+        """What the first tasks of its run do."""
+        job = line.admit(jobs.JobRequest(request_id="night", **request.conf()), "night").job_id
+        line.ingest(str(job))
+        return job
+
+    def end(self, job: UUID) -> None:
+        """As if all documents were done."""
+        with self.ledger.transaction() as tx:
+            for document in tx.rows("documents", Document, job_id=job):
+                tx.run("end_document", job_id=job, document_id=document.document_id, state="ERROR", reason="test")
+            tx.run("end_job", job_id=job, state="ERROR", reason="test")
+
+
+@pytest.fixture
+def night(ledger_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
+    monkeypatch.setenv("TRADU_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TRADU_LEDGER_URL", ledger_database)
+    monkeypatch.setenv("TRADU_LANDING_URL", (tmp_path / "landing").as_uri())
+    Store(get_settings().store).create()
+    yield Night(tmp_path / "landing", get_ledger("test"))
+    get_ledger("test").close()
+    get_ledger("task").close()
+
+
+def test_a_job_that_somebody_cancels_makes_no_later_night_red(night: Night) -> None:
+    night.put("a.txt")
+    (request,) = night.pick()
+    cancel(night.ledger, jobs.find(night.begin(request), night.ledger))
+    (told,) = nightly.report([request.conf()], night.ledger)
+    assert told["state"] == "CANCELED"
+    assert night.pick() == []
+
+
+def test_a_landing_prefix_may_hold_more_than_a_job(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADU_MAX_DOCUMENTS", "2")
+    night.put(*(f"{letter}.txt" for letter in "abcde"))
+    requests = night.pick()
+    assert [len(request.documents) for request in requests] == [2, 2, 1]
+    assert night.pick() == requests, "under the same keys"
+    for request in requests:
+        night.end(night.begin(request))
+    night.put("f.txt")
+    (request,) = night.pick()
+    assert [uri.rpartition("/")[2] for uri in request.documents] == ["f.txt"]
