@@ -41,7 +41,7 @@ def read(file: Path, key: str) -> dict[str, object]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise RequestError(f"{file}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeError) as error:
         raise RequestError(f"{file}: not YAML: {error}") from None
     found = content.get(key) if isinstance(content, dict) else None
     if found is None and content == {key: None}:

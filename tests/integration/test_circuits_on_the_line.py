@@ -124,6 +124,23 @@ def test_without_another_model_nothing_is_claimed_until_it_works_again(
     assert the_line.deliver(job) == "COMPLETED"
 
 
+def test_models_that_can_not_be_read_cost_no_block_anything(
+    the_line: Line, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "_read", None)
+    models, (first, *others) = the_line.folder / "models.yaml", batches(the_line, job)
+    models.write_text("models: {firefox-en-pt: {memory_mb: 4")
+    with pytest.raises(SystemicError, match="the registry can't be read"):
+        batch.run_batch(job, first)
+    assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("PENDING", 0)}
+    models.unlink()
+    batch.run_batch(job, first)
+    models.write_text("models: {firefox-en-pt: {memory_mb: 4")
+    for number in others:
+        batch.run_batch(job, number)
+    assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("VALIDATING", 1)}
+
+
 def test_a_store_that_is_away_opens_its_circuit(the_line: Line, broken: set[str], job: str) -> None:
     store = Path(the_line.store.root)
     store.rename(store.with_name("away"))

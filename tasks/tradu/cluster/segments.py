@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +14,7 @@ from itertools import groupby
 import pyarrow as pa
 
 from tradu import tables
-from tradu.errors import DamagedError
+from tradu.errors import DamagedError, RequestError, SystemicError
 from tradu.inference.cascade import Plan
 from tradu.inference.made import Made
 from tradu.inference.model import Model, Route
@@ -36,6 +38,8 @@ _RULE_BASED = "economy"
 """The tier of the rule-based engines, whose translations are scored by a calibration of their own."""
 _KNOWN = ("source", "translation", "model", "tier", "unknown_words", "log_probability", "lowest_log_probability")
 """What is read of a known translation: with it, it gets the score that it had."""
+LOOK_AGAIN_SECONDS = 60.0
+"""After so long a registry is read again in which a model could not be looked at."""
 _engines = EnginePool()
 
 
@@ -78,14 +82,40 @@ class Row:
         return self.document_id, self.block
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The registry as it was read last."""
+
+    registry: Registry
+    stamp: object
+    """Of the files, which may have become wrong since."""
+    until: float
+    """When it is read again although the files are the same, by the monotonic clock."""
+
+
+_read: _Read | None = None
+
+
 def registry() -> Registry:
-    """Models and profiles, read again when a file of theirs has changed."""
-    return _registry(stamp(get_settings()))
+    """Models and profiles, read again when a file of theirs has changed; where that is wrong they stay as they were.
 
-
-@lru_cache(maxsize=1)
-def _registry(_stamp: object) -> Registry:
-    return load_registry(get_settings())
+    Raises:
+        SystemicError: the files are wrong, and were from the start: no block is to blame.
+    """
+    global _read  # noqa: PLW0603 - one a process
+    now, before = stamp(get_settings()), _read
+    if before is not None and before.stamp == now and time.monotonic() < before.until:
+        return before.registry
+    try:
+        found = load_registry(get_settings())
+    except RequestError as error:
+        if before is None:
+            raise SystemicError(f"the registry can't be read: {error}") from error
+        log.warning("models and profiles stay as they were: %s", error)
+        found = before.registry
+    until = math.inf if found.is_whole else time.monotonic() + LOOK_AGAIN_SECONDS
+    _read = _Read(found, now, until)
+    return found
 
 
 def model_of(identity: str) -> Model | None:
@@ -99,6 +129,7 @@ def plan_of(task: Batch) -> Plan:
 
     Raises:
         RequestError: no installed model leads from the source to the target language.
+        SystemicError: that can't be said now.
     """
     return registry().plan(task.source, task.target, task.profile)
 

@@ -43,7 +43,7 @@ def needs_of(waiting: Iterable[Waiting], registry: Registry, settings: Settings,
     for each in waiting:
         try:
             plan = registry.plan(each.source, each.target, each.profile)
-        except RequestError:
+        except (RequestError, SystemicError):
             continue
         if pool != pools.DEFAULT and all(pools.pool_of(tier_of(rung), settings) != pool for rung in plan.rungs):
             continue

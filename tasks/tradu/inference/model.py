@@ -56,6 +56,8 @@ class Status:
     """Version of what is installed; empty where nothing is."""
     how_to_add: str
     """The command, or the step, that adds the model."""
+    unknown: bool = False
+    """It could not be looked at just now (its store is away, say): it may be there all the same."""
 
 
 Route = tuple[Model, ...]

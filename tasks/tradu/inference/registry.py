@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tradu.entries import checked, entries, read
-from tradu.errors import RequestError
+from tradu.errors import RequestError, SystemicError, TraduError
 from tradu.inference import engines, languages, weights
 from tradu.inference.cascade import Plan, plan
 from tradu.inference.model import Model, Route, Status
@@ -85,7 +85,10 @@ class Registry:
         self._models: dict[str, Model] = {}
         self._status: dict[str, Status] = {}
         for model in models:
-            status = engines.status(model)
+            try:
+                status = engines.status(model)
+            except (TraduError, OSError) as error:  # the others are no worse for it
+                status = Status(False, "", str(error), unknown=True)
             self._status[model.name] = status
             self._models[model.name] = _with_version(model, status)
         self._profiles = {profile.name: profile for profile in profiles}
@@ -110,6 +113,11 @@ class Registry:
         """Whether this machine can use a model of the registry, and the command that adds it where not."""
         return self._status[model.name]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every model could be looked at."""
+        return not any(status.unknown for status in self._status.values())
+
     def profiles(self) -> tuple[Profile, ...]:
         """Every profile, in the order of the file."""
         return tuple(self._profiles.values())
@@ -131,6 +139,7 @@ class Registry:
 
         Raises:
             RequestError: unknown language or profile, or no way; says which pairs exist and what to install.
+            SystemicError: as `plan`.
         """
         return self.plan(source, target, profile).routes
 
@@ -139,16 +148,24 @@ class Registry:
 
         Raises:
             RequestError: unknown language or profile, or no way; says which pairs exist and what to install.
+            SystemicError: there may be a way, by a model that could not be looked at.
         """
         wanted = self.profile(profile)
         start, end = languages.normalise(source), languages.normalise(target)
         routes = find_routes(self._usable(), start, end, wanted.tiers, wanted.models)
         if not routes:
+            perhaps = [m for m in self.models() if (s := self.status(m)).installed or s.unknown]
+            if doubtful := find_routes(perhaps, start, end, wanted.tiers, wanted.models):
+                raise SystemicError(self._not_looked_at(start, end, doubtful[0]))
             raise RequestError(self._no_route(start, end, wanted))
         return plan(routes, wanted.climb_below)
 
     def _usable(self) -> list[Model]:
         return [model for model in self._models.values() if self._status[model.name].installed]
+
+    def _not_looked_at(self, start: str, end: str, route: Route) -> str:
+        unknown = [f"{m.name} ({self._status[m.name].how_to_add})" for m in route if self._status[m.name].unknown]
+        return f"whether anything translates {start} to {end} can't be said now: no look at {', '.join(unknown)}"
 
     def _no_route(self, start: str, end: str, profile: Profile) -> str:
         said = f"no model translates {start} to {end} with profile {profile.name!r}"

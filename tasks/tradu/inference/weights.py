@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from botocore.exceptions import BotoCoreError
-
 from tradu.errors import DamagedError, ModelError
 from tradu.inference import manifest
 from tradu.inference.files import version_of
@@ -61,7 +59,13 @@ def check(weights: str, checksum: str) -> None:
 
 
 def look(model: Model, settings: Settings | None = None) -> Look:
-    """Whether a model's weights are on this machine or in reach. Of a local folder without checksum all is read."""
+    """Whether a model's weights are on this machine or in reach. Of a local folder without checksum all is read.
+
+    Raises:
+        ModelError: that folder has no files.
+        OSError: they can't be read.
+        StoreError: where they lie can't be asked.
+    """
     settings = settings or get_settings()
     folder = folder_of(model, settings)
     if folder is not None:
@@ -73,13 +77,8 @@ def look(model: Model, settings: Settings | None = None) -> Look:
         return Look(True, version_of(path for _, path in manifest.files_in(folder)), how_to_add)
     source = prefix_of(model, settings)
     how_to_add = f"`tradu models add {model.name} --from FOLDER ...` puts it there: {source.uri}"
-    if not cache(settings).has(model.checksum):
-        try:
-            there = source.exists(manifest.NAME)
-        except (OSError, BotoCoreError) as error:
-            return Look(False, "", f"{source.uri} can't be read ({type(error).__name__}): see that it can")
-        if not there:
-            return Look(False, "", how_to_add)
+    if not cache(settings).has(model.checksum) and not source.exists(manifest.NAME):
+        return Look(False, "", how_to_add)
     return Look(True, model.checksum[:VERSION_DIGITS], how_to_add)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tradu.errors import RequestError
+from tradu.errors import RequestError, SystemicError
 from tradu.inference.model import Model
 from tradu.inference.registry import load_registry
 from tradu.inference.routes import find_routes, tier_of
@@ -51,6 +51,35 @@ def test_a_missing_model_says_how_to_add_it(tmp_path: Path, monkeypatch: pytest.
     assert (status.installed, status.how_to_add) == (False, "fxtranslate models add en de")
     with pytest.raises(RequestError, match=r"no model translates en to de .*en->pt.*fxtranslate models add en de"):
         registry.routes("en", "de", "balanced")
+
+
+@pytest.mark.parametrize("harm", ["nothing in its folder", "no server", "a wrong option"])
+def test_a_model_that_can_not_be_looked_at_takes_no_other_one_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    away = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_MAX_ATTEMPTS": "1"}
+    for name, value in (away | {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "mounted").mkdir()
+    where = {
+        "nothing in its folder": f"weights: {tmp_path}/mounted",
+        "no server": f"weights: 's3://bucket/model', checksum: {'a' * 64}",
+        "a wrong option": "options: {candidates: '99'}",
+    }[harm]
+    registry = load_registry(
+        own_models(
+            tmp_path,
+            "models:\n  away: {engine: firefox, tier: standard, source: fi, target: is, licence: MIT, memory_mb: 1,"
+            f" cpu_seconds_per_million_chars: 1, {where}}}\n",
+        )
+    )
+    status = registry.status(registry.model("away"))
+    assert (status.installed, status.unknown, registry.is_whole) == (False, True, False)
+    assert names(registry.routes("en", "pt", "balanced"))[0] == "firefox-en-pt"
+    with pytest.raises(SystemicError, match=r"fi to is can't be said now: no look at away \("):
+        registry.routes("fi", "is", "balanced")
+    with pytest.raises(RequestError, match="no model translates is to fi"):
+        registry.routes("is", "fi", "balanced")
 
 
 def test_identity_is_used_only_where_its_profile_is_asked_for(tmp_path: Path) -> None:
