@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tradu import policies
-from tradu.settings import Settings
+from tradu.settings import Settings, get_settings
 
 NORMAL_PRIORITY = 5
 MOST_PRIORITY = 10
@@ -26,6 +27,15 @@ class Tenant(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: float = Field(1, gt=0)
+    characters_per_minute: float | None = Field(None, gt=0)
+
+
+class Pool(BaseModel):
+    """What a pool of workers may do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    characters_per_minute: float | None = Field(None, gt=0)
 
 
 class AdmissionPolicy(BaseModel):
@@ -39,6 +49,7 @@ class AdmissionPolicy(BaseModel):
     most_deferred: int = Field(ge=1)
     ageing_minutes: float = Field(gt=0)
     tenants: Mapping[str, Tenant]
+    pools: Mapping[str, Pool] = {}
 
     @model_validator(mode="after")
     def _in_order(self) -> AdmissionPolicy:
@@ -50,6 +61,15 @@ class AdmissionPolicy(BaseModel):
         """What is said of a tenant, or of all that are not named."""
         return self.tenants.get(name) or self.tenants.get(ANYBODY) or Tenant()
 
+    def claim_limits(self, tenant: str, pool: str) -> dict[str, float]:
+        """Characters a minute that may be claimed for a tenant by the workers of a pool, by what is limited."""
+        of_pool = self.pools.get(pool) or self.pools.get(ANYBODY) or Pool()
+        limits = {
+            f"tenant:{tenant}": self.tenant(tenant).characters_per_minute,
+            f"pool:{pool}": of_pool.characters_per_minute,
+        }
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
 
 def load_policy(settings: Settings) -> AdmissionPolicy:
     """The policy of the settings.
@@ -58,6 +78,20 @@ def load_policy(settings: Settings) -> AdmissionPolicy:
         RequestError: a file can't be read or used; the message names it and what is wrong.
     """
     return policies.load(AdmissionPolicy, "admission", settings)
+
+
+def current_policy() -> AdmissionPolicy:
+    """The policy of this process's settings, read again when a file of it has changed: it is asked for at each claim.
+
+    Raises:
+        RequestError: a file can't be read or used.
+    """
+    return _policy(policies.stamp("admission", get_settings()))
+
+
+@lru_cache(maxsize=1)
+def _policy(_stamp: object) -> AdmissionPolicy:
+    return load_policy(get_settings())
 
 
 @dataclass(frozen=True, slots=True)

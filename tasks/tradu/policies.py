@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,11 +23,25 @@ def load(kind: type[Policy], name: str, settings: Settings) -> Policy:
     Raises:
         RequestError: a file can't be read or used; the message names it and what is wrong.
     """
-    shipped, own = settings.include / f"{name}.yaml", settings.home / f"{name}.yaml"
+    shipped, own = _files(name, settings)
     content = _read(shipped)
     if own.is_file():
         content = _merged(content, _read(own))
     return checked(kind, content, str(own if own.is_file() else shipped))
+
+
+def stamp(name: str, settings: Settings) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a file of `<name>.yaml` does."""
+    found = []
+    for file in _files(name, settings):
+        with suppress(FileNotFoundError):
+            stat = file.stat()
+            found.append((str(file), stat.st_mtime_ns, stat.st_size))
+    return tuple(found)
+
+
+def _files(name: str, settings: Settings) -> tuple[Path, Path]:
+    return settings.include / f"{name}.yaml", settings.home / f"{name}.yaml"
 
 
 def _read(file: Path) -> Mapping[str, Any]:

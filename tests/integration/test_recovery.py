@@ -78,7 +78,7 @@ def test_a_killed_workers_blocks_are_taken_when_its_lease_runs_out(the_line: Lin
     worker.send_signal(signal.SIGKILL)
     worker.wait()
     started = time.monotonic()
-    assert batch.run_batch(job, 0) == 6
+    assert batch.run_batch(job, 0).accepted == 6
     assert time.monotonic() - started < 10 * LEASE_SECONDS
     assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("VALIDATING", 2)}
     assert the_line.deliver(job) == "COMPLETED"
@@ -88,7 +88,7 @@ def test_a_frozen_workers_results_are_refused(the_line: Line, job: str) -> None:
     worker = start(job, "town A", "time.sleep(2)")
     wait_for(the_line, job, "CLAIMED")
     worker.send_signal(signal.SIGSTOP)
-    assert batch.run_batch(job, 0) == 6
+    assert batch.run_batch(job, 0).accepted == 6
     before = {b.block_id: b.result for b in the_line.blocks(job)}
     worker.send_signal(signal.SIGCONT)
     worker.wait(timeout=30)
@@ -127,7 +127,7 @@ def test_a_lost_worker_never_quarantines_what_another_one_has_done(the_line: Lin
     worker = start(job, "town A", "time.sleep(2); raise __import__('tradu.errors').errors.DataError('broken')")
     wait_for(the_line, job, "CLAIMED")
     worker.send_signal(signal.SIGSTOP)
-    assert batch.run_batch(job, 0) == 6
+    assert batch.run_batch(job, 0).accepted == 6
     worker.send_signal(signal.SIGCONT)
     worker.wait(timeout=30)
     assert {b.state for b in the_line.blocks(job)} == {"VALIDATING"}
@@ -142,13 +142,13 @@ def test_a_store_that_goes_away_costs_no_block_its_budget(the_line: Line, job: s
         batch.run_batch(job, 0)
     assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("PENDING", 0)}
     hidden.rename(store)
-    assert batch.run_batch(job, 0) == 6
+    assert batch.run_batch(job, 0).accepted == 6
 
 
 def test_a_lost_object_is_a_fault_of_the_data(the_line: Line, job: str) -> None:
     for part in Path(the_line.store.root).glob("blocks/*/part-*"):
         part.unlink()
-    assert batch.run_batch(job, 0) == 0
+    assert batch.run_batch(job, 0).accepted == 0
     assert {(b.state, b.error_class) for b in the_line.blocks(job)} == {("ERROR", "data")}
 
 

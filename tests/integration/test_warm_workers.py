@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fixtures.line import Line
 from tradu.cli.main import app
-from tradu.cluster import dispatch, segments, workers
+from tradu.cluster import METRIC, dispatch, segments, workers
 from tradu.inference.pool import Held
 from tradu.settings import get_settings
 
@@ -109,7 +109,7 @@ def test_the_first_shard_of_a_warm_pool_loads_nothing(the_line: Line, client: Cl
     shown = CliRunner().invoke(app, ["models", "workers"])
     assert shown.stdout.count("firefox-en-pt-reranked@") == 2
     said = client.scheduler_info()["workers"].values()
-    assert all(worker["metrics"][workers.METRIC]["budget_mb"]["cpu"] > 0 for worker in said)
+    assert all(worker["metrics"][METRIC]["budget_mb"]["cpu"] > 0 for worker in said)
 
 
 def test_models_that_do_not_fit_together_stay_on_workers_of_their_own(the_line: Line, client: Client) -> None:

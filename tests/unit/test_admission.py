@@ -18,6 +18,7 @@ from tradu.admission import (
     Running,
     Tenant,
     Waiting,
+    current_policy,
     in_order,
     is_full,
     load_policy,
@@ -156,3 +157,14 @@ def test_the_homes_file_changes_what_it_names(tmp_path: Path) -> None:
     (tmp_path / "admission.yaml").write_text("low_characters: 30_000_000\n")
     with pytest.raises(RequestError, match="low_characters must not be more"):
         load_policy(Settings(home=tmp_path))
+
+
+def test_limits_of_claims_are_read_again_when_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADU_HOME", str(tmp_path))
+    assert current_policy().claim_limits("acme", "default") == {}, "as shipped there are none"
+    limits = "tenants: {acme: {characters_per_minute: 10}, '*': {characters_per_minute: 20}}\n"
+    (tmp_path / "admission.yaml").write_text(f"{limits}pools: {{gpu: {{characters_per_minute: 30}}}}\n")
+    assert current_policy().claim_limits("acme", "default") == {"tenant:acme": 10}
+    assert current_policy().claim_limits("b", "gpu") == {"tenant:b": 20, "pool:gpu": 30}
+    (tmp_path / "admission.yaml").write_text("tenants: {acme: {weight: 2}}\n")
+    assert current_policy().claim_limits("acme", "gpu") == {}

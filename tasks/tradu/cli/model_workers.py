@@ -23,7 +23,7 @@ def workers(as_json: options.Json = False) -> None:
     """
     from distributed import Client
 
-    from tradu.cluster.workers import METRIC
+    from tradu.cluster import METRIC
     from tradu.errors import SystemicError
     from tradu.settings import get_settings
 

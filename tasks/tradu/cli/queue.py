@@ -19,7 +19,7 @@ def queue(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the jobs that wait for their turn, the next one first, and why they wait.
+    """List the jobs that wait for their turn, the next one first, and why they wait; and the limits of claims.
 
     \b
     Examples:
@@ -30,12 +30,15 @@ def queue(
     """
     from tradu.admission import in_order, load_policy, may_submit
     from tradu.cli.ledger import open_ledger
-    from tradu.ledger import turns
+    from tradu.ledger import buckets, turns
     from tradu.settings import get_settings
 
     output, settings = Output(as_json), get_settings()
     policy = load_policy(settings)
-    standing = turns.standing(open_ledger(settings))
+    ledger = open_ledger(settings)
+    standing = turns.standing(ledger)
+    with ledger.transaction() as tx:
+        limits = buckets.standing(tx)
     pressure = standing.pressure
     answer = None if tenant is None else may_submit(tenant, pressure, policy)
     waiting = in_order(pressure, policy)
@@ -46,6 +49,7 @@ def queue(
             "running": len(pressure.running),
             "open_characters": round(pressure.open_characters),
             "waiting": waiting,
+            "limits": limits,
             "answer": answer,
         }
         output.data(said)
@@ -58,6 +62,10 @@ def queue(
             output.say(f"Jobs wait: {standing.reason}\n")
             rows = ((j.job_id, j.tenant, j.region, j.priority, j.created_at) for j in waiting)
             output.table(("job", "tenant", "region", ">priority", "asked for"), rows)
+        if limits:
+            of_bucket = ((b.name, b.per_minute, b.claimed, b.refused, b.wait_seconds) for b in limits)
+            heads = ("limit of", ">characters a minute", ">claimed", ">times refused", ">seconds until the next claim")
+            output.table(heads, of_bucket)
         if answer is not None:
             when = f"; ask again in {answer.retry_after_seconds:.0f} s" if answer.retry_after_seconds else ""
             output.say(f"A job of tenant {tenant!r}: {answer.reason}{when}")

@@ -13,9 +13,10 @@ import typer
 from tradu.cli import options
 from tradu.cli.output import Output
 from tradu.cli.output import seconds as duration
-from tradu.errors import RequestError, TransientError
+from tradu.errors import RequestError, SystemicError, TransientError
 
 if TYPE_CHECKING:
+    from tradu.cluster.feed import Standing
     from tradu.ledger.connection import Ledger
     from tradu.ledger.pools import Pool
 
@@ -51,7 +52,9 @@ Examples:
 
 @scale.command()
 def status(as_json: options.Json = False) -> None:
-    """Show every pool: workers wanted and running, the last decision, and who leads. Exit code 1 where nobody leads.
+    """Show every pool: workers wanted and running, the last decision, who leads, and the shards that are worked on.
+
+    Exit code 1 where nobody leads.
 
     \b
     Examples:
@@ -70,9 +73,11 @@ def status(as_json: options.Json = False) -> None:
             own = [agent for agent in agents if agent.pool == pool.pool]
             last = tx.rows("decisions_about", DecisionRow, pool=pool.pool, limit=1)
             found.append((pool, own, last[0] if last else None))
+    shards = _fed(output)
     if as_json:
         said = {"holder": leader[0][0], "epoch": leader[0][1]} if leader else None
-        output.data({"leader": said, "pools": [{"pool": p, "agents": a, "last_decision": d} for p, a, d in found]})
+        of_pool = [{"pool": p, "agents": a, "last_decision": d} for p, a, d in found]
+        output.data({"leader": said, "pools": of_pool, "shards": shards})
     else:
         output.table(
             ("pool", ">wanted", ">running", ">machines carry", "rule", "why"),
@@ -88,11 +93,27 @@ def status(as_json: options.Json = False) -> None:
                 for pool, own, last in found
             ],
         )
+        if shards:
+            output.table(
+                ("job", ">shard", ">batches at the cluster", ">of at most", ">waiting", "why not more"),
+                [(s.job, s.shard, s.at_cluster, s.limit, s.waiting, s.why or None) for s in shards],
+            )
         if leader:
             output.say(f"{leader[0][0]} leads, epoch {leader[0][1]}")
         else:
             output.warn("No controller leads: `tradu status` shows whether one runs. The workers stay as they are.")
     raise typer.Exit(0 if leader else 1)
+
+
+def _fed(output: Output) -> list[Standing]:
+    from tradu.cluster import dispatch
+    from tradu.settings import get_settings
+
+    try:
+        return sorted(dispatch.fed(get_settings()), key=lambda s: (s.job, s.shard))
+    except SystemicError as error:
+        output.warn(str(error))
+        return []
 
 
 @scale.command()

@@ -43,6 +43,10 @@ class Attempt:
     left: int
     handed_on: str = ""
     """The tier of another pool that blocks were handed on to."""
+    failed: int = 0
+    """Blocks whose attempt failed for another reason than their own content."""
+    downstream_seconds: float = 0.0
+    """It waited for the store and the ledger."""
 
 
 def open_routes(routes: Sequence[Route], shut: Collection[str]) -> list[Route]:
@@ -72,6 +76,7 @@ def attempt(
     engines().spent()  # what an attempt took that could not be written is nobody's, and least of all this job's
     store = Store(settings.store)
     held = _read(store, task, claims)
+    read = time.perf_counter() - started
     plan, trial = canary.applied(plan_of(task), in_effect)
     usable = open_routes(plan.routes, shut)
     if not usable:
@@ -106,6 +111,7 @@ def attempt(
     health = engines().noted()
     if trial is not None:  # its failures are evidence of its rollout, which ends sooner than its circuit opens
         health.pop(trial.candidate.identity, None)
+    worked = time.perf_counter()
     stored = tables.write(
         store, layout.result_key(job, task.batch, min(c.token for c in claims)), _table(rows, claims, task)
     )
@@ -131,7 +137,8 @@ def attempt(
     log.info("batch done: %d of %d blocks accepted", made.accepted, len(claims))
     if not made.accepted:
         store.remove(stored.key)
-    return replace(made, handed_on=higher) if going_on else made
+    downstream = read + time.perf_counter() - worked
+    return replace(made, handed_on=higher if going_on else "", downstream_seconds=downstream)
 
 
 def _going_on(rows: Sequence[Row], low: Sequence[int], tier: str) -> dict[tuple[str, int], str]:

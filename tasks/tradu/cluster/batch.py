@@ -13,13 +13,15 @@ from uuid import UUID
 import psycopg
 
 from tradu import telemetry
+from tradu.admission import current_policy
 from tradu.cluster import canary, pools
 from tradu.cluster.attempt import Attempt, add_spending, attempt, circuit_limits, note_health, noted_health, open_routes
 from tradu.cluster.heartbeat import Heartbeat, Held
+from tradu.cluster.report import Report
 from tradu.cluster.segments import engines, plan_of
 from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, TraduError
 from tradu.inference.model import Route
-from tradu.ledger import circuits, rewind
+from tradu.ledger import buckets, circuits, rewind
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.ledger.rollouts import Rollout
 from tradu.ledger.rows import Batch, Claim
@@ -41,37 +43,47 @@ kind = "worker"
 """What this process is called in the ledger; `tradu.cluster.preload` adds the worker's name."""
 
 
-def run_batch(job_id: str, batch: int, alone: bool = False) -> int:
-    """Translate what is free of a batch; how many blocks this call brought to a result.
+def run_batch(job_id: str, batch: int, alone: bool = False) -> Report:
+    """Translate what is free of a batch; what this call has done.
 
     The ledger decides what is free and how often a block may be tried, so calling it twice, or twice at once, is
     harmless. A failed attempt hands its blocks back with the cause; when their budget is spent they are quarantined.
     Blocks that must go on to a tier of another pool are handed on; `alone`, because that has no worker, they
-    stay at what this one can do.
+    stay at what this one can do. Where a limit of claims lets nothing through, nothing is taken, and no budget spent.
 
     Raises:
         SystemicError: the ledger or the store can't be reached; leases run out, and the shard is submitted again.
     """
     settings, ledger, job = get_settings(), get_ledger(kind), UUID(job_id)
     _make_sure(ledger, settings)
-    done, patience = 0, time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
+    done, patience = Report(), time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
     while True:
+        begun = time.perf_counter()
         found = _claim(ledger, job, batch, settings)
+        claimed = time.perf_counter() - begun
         if found.claims and found.task is not None:
             task = found.task
             with telemetry.bound(job_id=job_id, batch=batch, shard=task.shard, request_id=task.request_id):
                 made = _try_all(ledger, job, task, replace(found, alone=alone), settings)
                 if made.handed_on:
                     pools.hand_on(job_id, task, made.handed_on, min(c.token for c in found.claims), settings)
-            done += made.accepted
+            done = Report(
+                done.accepted + made.accepted,
+                done.failed + made.failed,
+                done.characters + sum(c.characters for c in found.claims),
+                done.seconds + time.perf_counter() - begun,
+                done.downstream_seconds + claimed + made.downstream_seconds,
+            )
             if not made.left:
                 return done
             patience = time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
+        elif found.come_again_seconds:
+            return replace(done, come_again_seconds=found.come_again_seconds)
         elif found.to_come and time.monotonic() < patience:
             # another worker holds them, perhaps a dead one: its leases run out within this time
             time.sleep(LOOK_AGAIN_SECONDS)
         else:
-            return done
+            return replace(done, gone=found.task is None)
 
 
 def _make_sure(ledger: Ledger, settings: Settings) -> None:
@@ -100,6 +112,8 @@ class _Found:
     in_effect: Sequence[Rollout] = ()
     alone: bool = False
     """The pools of other tiers have no workers."""
+    come_again_seconds: float = 0.0
+    """A limit of claims lets nothing through for so long."""
 
 
 def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
@@ -117,11 +131,17 @@ def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
         if not gates.let_through(routes):
             tx.run("rest_batch", job_id=job, batch=batch, names=sorted(gates.shut))
             return _Found(task)
+        rates = current_policy().claim_limits(task.tenant, settings.pool)
+        if rates and (seconds := buckets.wait_seconds(tx, rates)):
+            tx.run("rest_batch_for", job_id=job, batch=batch, wait_seconds=seconds)
+            return _Found(task, come_again_seconds=seconds)
         claims = tx.rows("claim", Claim, again=False, lease_seconds=settings.lease_seconds, **limits)
         if not claims:
             tx.send("close_exhausted", **limits)
             claims = tx.rows("claim", Claim, again=True, lease_seconds=settings.lease_seconds, **limits)
         if claims:
+            if rates:
+                buckets.take(tx, rates, sum(c.characters for c in claims))
             taken = {n for n in gates.trials(routes) if circuits.take_trial(tx, n, circuit_limits(settings))}
             return _Found(task, claims, True, gates.shut - taken, in_effect)
         ((to_come,),) = tx.tuples("to_come", job_id=job, batch=batch)
@@ -174,8 +194,13 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
                 _try(ledger, job, replace(task, profile=profile), claims, found, settings)
                 for profile, claims in by_profile.items()
             ]
-            handed_on = next((m.handed_on for m in made if m.handed_on), "")
-            return Attempt(sum(m.accepted for m in made), made[-1].left, handed_on)
+            return Attempt(
+                sum(m.accepted for m in made),
+                made[-1].left,
+                next((m.handed_on for m in made if m.handed_on), ""),
+                sum(m.failed for m in made),
+                sum(m.downstream_seconds for m in made),
+            )
     except _SYSTEMIC as error:
         _release(ledger, job, task, found.claims, error, settings)
         raise SystemicError(_said(error)) from error
@@ -191,7 +216,7 @@ def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], found:
             raise
         log.exception("attempt failed: %s", kind)
         _hand_back(ledger, job, task, claims, kind, _said(error), settings)
-        return Attempt(0, len(claims))
+        return Attempt(0, len(claims), failed=0 if kind is ErrorClass.DATA else len(claims))
 
 
 def class_of(error: Exception, store: Store) -> ErrorClass:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tradu.admission import load_policy, urgency
-from tradu.cluster import KEY, is_alive, pools, workers
+from tradu.cluster import feed, is_alive, pools, workers
 from tradu.cluster.placement import Host, place
 from tradu.cluster.warm import Waiting, needs_of
 from tradu.errors import SystemicError
@@ -21,9 +21,10 @@ from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Job
 from tradu.settings import Settings
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from distributed import Client
+
 CONNECT_SECONDS = 20
-ARRIVAL_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,13 @@ class Submission:
 def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Submission:
     """See to it that the cluster works on a shard: adopt a submission that lives, or make a new one.
 
-    Batches of more urgent jobs go before those that wait already. The keys carry an epoch, so that a late task of an
-    older submission is told from a newer one. Dask's own retries are off: the ledger alone says what is tried again.
+    The batches are fed to the cluster from its scheduler (`tradu.cluster.feed`), those of more urgent jobs before those
+    that wait already. The keys carry an epoch, so that a late task of an older submission is told from a newer one.
+    Dask's own retries are off: the ledger alone says what is tried again.
 
     Raises:
-        SystemicError: the scheduler can't be reached, or doesn't take the tasks.
+        SystemicError: the scheduler can't be reached.
     """
-    from distributed import Client, fire_and_forget
-
-    from tradu.cluster.batch import run_batch
-
     job = str(job_id)
     with ledger.transaction() as tx:
         ((epoch,),) = tx.tuples("epoch", job_id=job_id, shard=shard)
@@ -55,6 +53,44 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
         batches = tx.tuples("waiting_batches", job_id=job_id, shard=shard)
     if not batches:
         return Submission(epoch, 0, adopted=False)
+    with _client(settings) as client:
+        if epoch and client.run_on_scheduler(is_alive, job=job, shard=shard, epoch=epoch):
+            return Submission(epoch, len(batches), adopted=True)
+        with ledger.transaction(request.request_id) as tx:
+            ((epoch,),) = tx.tuples("next_epoch", job_id=job_id, shard=shard)
+        hosts = workers.observed(client.scheduler_info())
+        groups, sizes = [], Counter[str]()
+        for (source, target, tier), group in groupby(
+            sorted(batches, key=itemgetter(1, 2, 3, 0)), key=itemgetter(1, 2, 3)
+        ):
+            numbers = tuple(batch[0] for batch in group)
+            pool = pools.pool_of(tier, settings) if tier else pools.DEFAULT
+            mine = [host for host in hosts if host.pool == pool]
+            of_pool, alone = pools.where(pool, hosts, again=epoch > 1)
+            where = _where((source, target, request.profile), mine, of_pool, ledger, settings)
+            groups.append(feed.Group(numbers, where, alone))
+            sizes[pool] += len(numbers)
+        first = urgency(request.priority, request.created_at, load_policy(settings))
+        ((most, _),) = sizes.most_common(1)
+        client.run_on_scheduler(feed.start, feed.Shard(job, shard, epoch, most, round(first), tuple(groups)))
+    return Submission(epoch, len(batches), adopted=False)
+
+
+def fed(settings: Settings) -> list[feed.Standing]:
+    """The shards that the cluster is fed with.
+
+    Raises:
+        SystemicError: the scheduler can't be reached.
+    """
+    with _client(settings) as client:
+        found: list[feed.Standing] = client.run_on_scheduler(feed.standing)
+        return found
+
+
+@contextmanager
+def _client(settings: Settings) -> Iterator[Client]:
+    from distributed import Client
+
     try:
         client = Client(settings.dask_scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TimeoutError) as error:
@@ -62,29 +98,9 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
             f"no Dask scheduler at {settings.dask_scheduler} ({error}): `tradu status` shows it"
         ) from error
     try:
-        if epoch and client.run_on_scheduler(is_alive, job=job, shard=shard, epoch=epoch):
-            return Submission(epoch, len(batches), adopted=True)
-        with ledger.transaction(request.request_id) as tx:
-            ((epoch,),) = tx.tuples("next_epoch", job_id=job_id, shard=shard)
-        first = urgency(request.priority, request.created_at, load_policy(settings))
-        hosts = workers.observed(client.scheduler_info())
-        futures = []
-        for (source, target, tier), group in groupby(
-            sorted(batches, key=itemgetter(1, 2, 3, 0)), key=itemgetter(1, 2, 3)
-        ):
-            numbers = [batch[0] for batch in group]
-            pool = pools.pool_of(tier, settings) if tier else pools.DEFAULT
-            mine = [host for host in hosts if host.pool == pool]
-            of_pool, alone = pools.where(pool, hosts, again=epoch > 1)
-            where = _where((source, target, request.profile), mine, of_pool, ledger, settings)
-            keys: list[Any] = [(KEY, job, shard, epoch, number) for number in numbers]
-            args = [job] * len(numbers), numbers, [alone] * len(numbers)
-            futures += client.map(run_batch, *args, key=keys, priority=round(first), pure=False, retries=0, **where)
-        fire_and_forget(futures)
-        _wait_for_arrival(client, job, shard, epoch, futures)
+        yield client
     finally:
         client.close()
-    return Submission(epoch, len(batches), adopted=False)
 
 
 def _where(
@@ -133,12 +149,3 @@ def restrictions(
     memory = {workers.RESOURCES[device]: mb for device, mb in needed.items() if mb} if large else {}
     resources = {**of_pool, **memory}
     return {"resources": resources} if resources else {}
-
-
-def _wait_for_arrival(client: Any, job: str, shard: int, epoch: int, futures: list[Any]) -> None:
-    """The client must not leave before the scheduler has the tasks: they travel on a stream of their own."""
-    until = time.monotonic() + ARRIVAL_SECONDS
-    while not (all(f.done() for f in futures) or client.run_on_scheduler(is_alive, job=job, shard=shard, epoch=epoch)):
-        if time.monotonic() > until:
-            raise SystemicError(f"the Dask scheduler did not take shard {shard} of job {job} in {ARRIVAL_SECONDS} s")
-        time.sleep(0.05)

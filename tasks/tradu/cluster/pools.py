@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from tradu.cluster import KEY
+from tradu.cluster import DEFAULT_POOL, KEY
 from tradu.cluster.placement import Host
 from tradu.cluster.segments import Row
 from tradu.inference.cascade import Plan
@@ -23,8 +23,7 @@ from tradu.quality import checks
 from tradu.settings import Settings
 
 log = logging.getLogger(__name__)
-DEFAULT = "default"
-"""The pool of workers that say nothing, and of tiers that have none."""
+DEFAULT = DEFAULT_POOL
 _BATCHES = 500_000_000
 """Batches of a job that there can be; those of blocks that wait for a tier are numbered from here on."""
 

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tradu.cluster import segments
+from tradu.cluster import METRIC, segments
 from tradu.cluster.placement import Host
 from tradu.cluster.pools import resource
 from tradu.errors import TraduError
@@ -22,8 +22,6 @@ from tradu.settings import Settings, get_settings
 from tradu.stack.host import gpu_memory_bytes, this_host
 
 log = logging.getLogger(__name__)
-METRIC = "tradu_models"
-"""The name under which a worker's heartbeat carries what it holds."""
 RESOURCES = {"cpu": "model-mb", "cuda": "model-gpu-mb"}
 """The Dask resources that say how much memory models may take on a worker, by device, megabytes."""
 SHARE = 0.6

@@ -189,7 +189,36 @@ FROM (
     ORDER BY block_id LIMIT CASE WHEN %(again)s THEN 1 END FOR UPDATE SKIP LOCKED
 ) AS free
 WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id
-RETURNING blocks.block_id, blocks.document_id, blocks.number, blocks.token, blocks.attempt, blocks.profile;
+RETURNING blocks.block_id, blocks.document_id, blocks.number, blocks.token, blocks.attempt, blocks.profile, blocks.characters;
+
+-- refill_buckets: the characters that may be claimed now under each limit, more since the last look, no more than a limit
+-- lets through in `burst_seconds`. The rows stay locked until the claim has taken its part, by the database's clock.
+INSERT INTO claim_buckets AS b (name, per_second, characters, refilled_at)
+SELECT name, per_second, per_second * %(burst_seconds)s, clock_timestamp()
+FROM unnest(%(names)s::text[], %(per_second)s::float8[]) AS u (name, per_second) ORDER BY name
+ON CONFLICT (name) DO UPDATE SET per_second = excluded.per_second, refilled_at = greatest(b.refilled_at, clock_timestamp()),
+    characters = least(excluded.per_second * %(burst_seconds)s,
+                       b.characters + excluded.per_second * greatest(0, extract(epoch FROM clock_timestamp() - b.refilled_at)))
+RETURNING name, per_second, characters;
+
+-- take_from_buckets: what a claim took. A bucket may be emptied below nothing: then it has to fill up first.
+UPDATE claim_buckets SET characters = characters - %(characters)s, claimed = claimed + %(characters)s WHERE name = ANY(%(names)s);
+
+-- refused_by_buckets: a claim found nothing in these.
+UPDATE claim_buckets SET refused = refused + 1 WHERE name = ANY(%(names)s);
+
+-- rest_batch_for: blocks of a batch wait for a time, as those do that somebody works on: nobody submits their shard again.
+UPDATE blocks SET not_before = now() + make_interval(secs => %(wait_seconds)s)
+FROM (
+    SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND batch = %(batch)s AND state = 'PENDING'
+    ORDER BY block_id FOR UPDATE SKIP LOCKED
+) AS free
+WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id;
+
+-- claim_buckets: limits of claims that were asked, as they stand now.
+SELECT name, per_second * 60 AS per_minute, claimed, refused,
+       greatest(0, extract(epoch FROM refilled_at - clock_timestamp()) - characters / per_second)::float8 AS wait_seconds
+FROM claim_buckets WHERE refilled_at > now() - interval '1 hour' ORDER BY name;
 
 -- close_exhausted: blocks of a batch whose budget is spent go to quarantine; one that somebody is just moving is left.
 WITH spent AS (

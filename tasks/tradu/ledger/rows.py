@@ -120,6 +120,8 @@ class Claim:
     attempt: int
     profile: str | None = None
     """What a person chose for this block; None: the job's."""
+    characters: int = 0
+    """Of source text."""
 
 
 @dataclass(frozen=True, slots=True)

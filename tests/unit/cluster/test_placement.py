@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradu.cluster import is_alive
+from tradu.cluster import FEEDERS, is_alive
 from tradu.cluster.placement import Host, Need, place
 
 
@@ -111,6 +111,7 @@ class Task:
 class Scheduler:
     def __init__(self, *tasks: Task) -> None:
         self.tasks = {("run_batch", "job", 1, 2, n): task for n, task in enumerate(tasks)}
+        self.plugins: dict[str, object] = {}
 
 
 def test_a_submission_whose_tasks_no_worker_may_take_is_dead() -> None:
@@ -121,3 +122,17 @@ def test_a_submission_whose_tasks_no_worker_may_take_is_dead() -> None:
     assert alive(Task("no-worker", restricted=False))
     assert alive(Task("memory", restricted=False), Task("queued", restricted=True))
     assert not alive(Task("no-worker", restricted=True), Task("memory", restricted=True))
+
+
+class Fed:
+    def feeds(self, job: str, shard: int, epoch: int) -> bool:
+        return (job, shard, epoch) == ("job", 1, 2)
+
+
+def test_a_submission_lives_while_it_is_fed_and_something_of_it_may_run() -> None:
+    between, stranded = Scheduler(), Scheduler(Task("no-worker", restricted=True))
+    for scheduler in (between, stranded):
+        scheduler.plugins[FEEDERS] = Fed()
+    assert is_alive("job", 1, 2, dask_scheduler=between)
+    assert not is_alive("job", 1, 3, dask_scheduler=between)
+    assert not is_alive("job", 1, 2, dask_scheduler=stranded)

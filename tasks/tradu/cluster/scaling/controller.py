@@ -22,7 +22,7 @@ from tradu.cluster.scaling.metrics import Metrics
 from tradu.cluster.scaling.policy import Policy, load_policies
 from tradu.cluster.scaling.scheduler import WorkerView
 from tradu.errors import LedgerRewoundError, StoreError, SystemicError, TraduError
-from tradu.ledger import pools, rewind
+from tradu.ledger import buckets, pools, rewind
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.pools import Agent, Pool
@@ -148,6 +148,7 @@ class Controller:
         with self._ledger.transaction() as tx:
             seen, known = observe(tx), pools.pools(tx)
             living = tx.rows("agents", Agent)
+            self._metrics.write_buckets(buckets.standing(tx))
             for name, policy in load_policies(self._settings).items():
                 own = [agent for agent in living if agent.pool == name]
                 if not own and name not in known:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from tradu.cluster.scaling.decide import Decision, Signals
+from tradu.ledger.buckets import Bucket
 
 
 class Metrics:
@@ -25,8 +27,22 @@ class Metrics:
         self._epoch = self._gauge("controller_epoch", "Epoch of the leading controller")
         self._rule = self._gauge("decision", "1 for the rule that the last decision rests on", "rule")
 
+        self._claimed = self._limit("claimed_characters", "Characters claimed so far under a limit")
+        self._refused = self._limit("refused_claims", "Claims so far that a limit has refused")
+        self._wait = self._limit("wait_seconds", "How long the next claim under a limit has to wait")
+
+    def _limit(self, name: str, help_text: str) -> Gauge:
+        return Gauge(f"tradu_claim_limit_{name}", help_text, ["limit"], registry=self._registry)
+
     def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
         return Gauge(f"tradu_pool_{name}", help_text, ["pool", *labels], registry=self._registry)
+
+    def write_buckets(self, buckets: Sequence[Bucket]) -> None:
+        """What the limits of claims let through; in the file with the next `write`."""
+        for bucket in buckets:
+            self._claimed.labels(bucket.name).set(bucket.claimed)
+            self._refused.labels(bucket.name).set(bucket.refused)
+            self._wait.labels(bucket.name).set(bucket.wait_seconds)
 
     def write(self, pool: str, signals: Signals, decision: Decision, epoch: int) -> None:
         """Replace the file."""
