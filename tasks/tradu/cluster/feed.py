@@ -258,7 +258,7 @@ class Feeder:
 
     def _adapt(self, sample: Sample) -> None:
         before, self._window = self._window, step(self._window, sample, self._bounds)
-        if self._window.size < before.size:
+        if self._window.until_next > before.until_next:
             self._shrunk[self._window.cause] += 1
             log.info(
                 "at most %d batches at the cluster, not %d: %s", self._window.limit, before.limit, self._window.why

@@ -140,8 +140,8 @@ class Window:
 
 
 def begin(bounds: Bounds) -> Window:
-    """The window of a shard of which nothing is known: a batch for each thread."""
-    return Window(max(bounds.floor, bounds.ceiling / 2))
+    """The window of a shard of which nothing is known: as many as there may be."""
+    return Window(bounds.ceiling)
 
 
 def step(window: Window, sample: Sample, bounds: Bounds) -> Window:
