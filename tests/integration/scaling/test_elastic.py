@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,14 +16,12 @@ import pytest
 from fixtures.line import Line
 from fixtures.postgres import TestServer
 from tradu.cluster import batch, dispatch
-from tradu.cluster.scaling import controller as controlling
 from tradu.cluster.scaling.controller import Controller, replayed
 from tradu.cluster.scaling.decide import Decision, Rule
 from tradu.errors import ModelError
 from tradu.ledger import pools
 from tradu.ledger.connection import Ledger
 from tradu.ledger.migrate import migrate
-from tradu.ledger.rows import Incident
 from tradu.settings import get_settings
 from tradu.stack import airflow_config, health, ports, processes
 from tradu.stack.agent import HostAgent
@@ -282,58 +278,3 @@ def test_decisions_can_be_made_again_from_what_was_written(elastic: Elastic) -> 
         assert (again.wanted, again.rule, again.reason) == (row.wanted, row.rule, row.reason)
     text = (elastic.layout.home / "metrics" / "controller.prom").read_text()
     assert 'tradu_pool_wanted_workers{pool="cpu"}' in text
-
-
-def test_a_frozen_leader_is_refused_and_follows(elastic: Elastic, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = elastic.controller, Controller(elastic.ledger, get_settings(), "second")
-    first.tick()
-    old, look = first.epoch, controlling.scheduler.look
-
-    def frozen(address: str) -> Any:
-        """What goes on while the first controller stands still between taking the lead and writing."""
-        monkeypatch.setattr(controlling.scheduler, "look", look)
-        with elastic.ledger.transaction() as tx:
-            tx.connection.execute("UPDATE controller SET lease_until = now() - interval '1 s'")
-        assert second.tick()
-        return look(address)
-
-    monkeypatch.setattr(controlling.scheduler, "look", frozen)
-    assert first.tick() == {}
-    assert (first.epoch, second.epoch) == (0, old + 1)
-    with elastic.ledger.transaction() as tx:
-        assert pools.pools(tx)["cpu"].epoch == second.epoch
-        assert "stale_controller" in {i.kind for i in tx.rows("incidents", Incident, job_id=None, limit=5)}
-    assert first.tick() == {}, "another one leads"
-    with elastic.ledger.transaction() as tx:
-        tx.run("step_down", holder="second", epoch=second.epoch)
-
-
-def test_another_controller_leads_when_the_leader_is_killed(elastic: Elastic) -> None:
-    with elastic.ledger.transaction() as tx:
-        tx.connection.execute("UPDATE controller SET lease_until = now() - interval '1 s'")
-    command = [sys.executable, "-m", "tradu.cli.main", "controller"]
-    running = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
-    try:
-        first = _leader(elastic.ledger, {p.pid for p in running})
-        victim = next(p for p in running if p.pid == first)
-        victim.kill()
-        victim.wait()
-        died = time.monotonic()
-        _leader(elastic.ledger, {p.pid for p in running} - {first})
-        assert time.monotonic() - died < 4 * controlling.LEASE_SECONDS, "within seconds"
-    finally:
-        for process in running:
-            process.terminate()
-            process.wait(10)
-
-
-def _leader(ledger: Ledger, pids: set[int], seconds: float = 40) -> int:
-    """The process that leads, one of these."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with ledger.transaction() as tx:
-            rows = tx.tuples("leader")
-        if rows and (pid := int(rows[0][0].rsplit(":", 1)[1])) in pids:
-            return pid
-        time.sleep(0.05)
-    raise AssertionError("nobody leads")
