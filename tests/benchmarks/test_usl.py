@@ -29,7 +29,6 @@ from benchmarks import ledger_share, usl, waiting_worker
 from benchmarks.test_ledger import assert_durable
 from benchmarks.test_storage import keep
 from fixtures.line import Line, opened
-from fixtures.postgres import TestServer
 from tradu.cluster import dispatch
 from tradu.settings import get_settings
 from tradu.stack.host import this_host
@@ -119,16 +118,15 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 @pytest.fixture
-def plant(postgres_server: TestServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
+def plant(ledger_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plant]:
     """As many workers as the largest number asked for."""
-    dsn = postgres_server.create()
     waiting_worker.know_the_engine()
     dask, dashboard = free_ports(2)
-    address = f"tcp://127.0.0.1:{dask}"
+    address, store = f"tcp://127.0.0.1:{dask}", (tmp_path / "store").as_uri()
     environment = {
         "TRADU_HOME": str(tmp_path),
-        "TRADU_LEDGER_URL": dsn,
-        "TRADU_STORE_URL": (tmp_path / "store").as_uri(),
+        "TRADU_LEDGER_URL": ledger_database,
+        "TRADU_STORE_URL": store,
         "TRADU_LANDING_URL": (tmp_path / "landing").as_uri(),
         "TRADU_DASK_SCHEDULER": address,
         "TRADU_DASK_DASHBOARD_PORT": str(dashboard),
@@ -148,14 +146,13 @@ def plant(postgres_server: TestServer, tmp_path: Path, monkeypatch: pytest.Monke
     with ExitStack() as running:
         scheduler = running.enter_context(child(service.command, service.environment, layout.logs / "scheduler.log"))
         client = running.enter_context(Client(address, set_as_default=False, timeout=60))
-        line = running.enter_context(opened(dsn, address, tmp_path, (tmp_path / "store").as_uri(), monkeypatch))
+        line = running.enter_context(opened(ledger_database, address, tmp_path, store, monkeypatch))
         processes = []
         for number in range(min(PROCESSES, len(names))):
             command = spec(address, [n for n in names if n.startswith(f"{number}-")], tmp_path)
             processes.append(running.enter_context(child(command, service.environment, layout.logs / f"{number}.log")))
         client.wait_for_workers(len(names), timeout=120)
-        yield Plant(line, client, scheduler, processes, postmaster(dsn))
-    postgres_server.drop(dsn)
+        yield Plant(line, client, scheduler, processes, postmaster(ledger_database))
 
 
 @contextmanager

@@ -15,11 +15,9 @@ from typing import TypeVar
 
 import pytest
 
-from fixtures.postgres import TestServer
 from tradu.cluster.scaling import controller as controlling
 from tradu.ledger import pools
 from tradu.ledger.connection import Ledger
-from tradu.ledger.migrate import migrate
 from tradu.ledger.pools import DecisionRow
 from tradu.ledger.rows import Incident
 from tradu.store import Store
@@ -63,25 +61,22 @@ def scheduler() -> Iterator[SilentScheduler]:
 
 @pytest.fixture
 def ledger(
-    postgres_server: TestServer, scheduler: SilentScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger_database: str, scheduler: SilentScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Ledger]:
     """A ledger with a pool of two workers, for whoever is started from here."""
-    dsn = postgres_server.create()
-    migrate(dsn)
     for name, value in {
         "TRADU_HOME": str(tmp_path),
-        "TRADU_LEDGER_URL": dsn,
+        "TRADU_LEDGER_URL": ledger_database,
         "TRADU_STORE_URL": (tmp_path / "store").as_uri(),
         "TRADU_DASK_SCHEDULER": scheduler.address,
     }.items():
         monkeypatch.setenv(name, value)
     Store((tmp_path / "store").as_uri()).create()
-    ledger = Ledger(dsn, "test")
+    ledger = Ledger(ledger_database, "test")
     with ledger.transaction() as tx:
         tx.run("want", pool="cpu", epoch=0, wanted=2, direction=0, changed_at=time.time(), spare_since=None)
     yield ledger
     ledger.close()
-    postgres_server.drop(dsn)
 
 
 @pytest.fixture
