@@ -104,12 +104,14 @@ class AskOperator(TriggerDagRunOperator):
 
     template_fields: Sequence[str] = ("job_id",)
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: str | None, **kwargs: Any) -> None:
         super().__init__(trigger_dag_id="tradu_decide", logical_date=None, skip_when_already_exists=True, **kwargs)
         self.job_id = job_id
 
     def execute(self, context: Context) -> None:
         """Ask, where there is something to ask."""
+        if self.job_id is None:
+            raise AirflowSkipException("the request was refused: there is no job")
         from tradu.ledger import jobs
         from tradu.ledger.connection import get_ledger
 
