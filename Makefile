@@ -7,7 +7,7 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 BIN := .venv/bin
 
-.PHONY: help setup up down demo test test-torch test-engines lint bench drills clean
+.PHONY: help setup up down demo test test-torch test-engines lint bench load drills clean
 help:  ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST)
 
@@ -46,6 +46,9 @@ test-torch: setup  ## The tests of the GPU's code, on a GPU or the processor: fe
 test-engines: setup  ## The tests of the further engines: fetches CTranslate2, Transformers and PyTorch.
 	@$(call fetch,torch) && $(call fetch,engines,--no-deps)
 	PYTHONPATH=.venv/torch:.venv/engines HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/integration/inference
+
+load: setup  ## Load on a stack of its own, for minutes: do workers follow it, and does nothing grow?
+	$(BIN)/python -m pytest tests/load -s
 
 drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: up to 40 minutes a seed.
 	$(BIN)/python -m pytest tests/drills -s
