@@ -66,12 +66,12 @@ class ShardPoller:
     async def _run(self) -> None:
         import psycopg
 
-        from tradu.ledger.connection import instance_id
+        from tradu.ledger.connection import TCP, instance_id
         from tradu.ledger.sql import QUERIES
 
         while self._waiters:
             try:
-                async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:
+                async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, **TCP) as connection:
                     while self._waiters:
                         took = await self._tick(connection)
                         await asyncio.sleep(max(self._poll, took * BUSY_SHARE))

@@ -78,6 +78,10 @@ class Transaction:
     def __init__(self, connection: psycopg.Connection, prepare: bool | None = None) -> None:
         self.connection, self._prepare = connection, prepare
 
+    def idle_at_most(self, seconds: int) -> None:
+        """Have the server end this transaction when nothing is asked in it for so long: others wait for its rows."""
+        self.connection.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", (f"{seconds}s",))
+
     def run(self, name: str, /, **values: object) -> int:
         """Run a query for its effect; how many rows it touched (not known yet in a pipeline: -1)."""
         return self.send(name, **values).rowcount
@@ -130,7 +134,7 @@ class Ledger:
         An illegal transition that the database refuses is recorded as an incident.
 
         Raises:
-            SystemicError: no connection could be had in 30 s.
+            SystemicError: no connection could be had in 30 s, or the server has ended the transaction for idling.
         """
         with self._transaction(request_id, pipelined=False) as tx:
             yield tx
@@ -141,7 +145,7 @@ class Ledger:
         fetched, and are planned once a session, for any values. It can't COPY.
 
         Raises:
-            SystemicError: no connection could be had in 30 s.
+            SystemicError: no connection could be had in 30 s, or the server has ended the transaction for idling.
         """
         with self._transaction(request_id, pipelined=True) as tx:
             yield tx
@@ -158,6 +162,8 @@ class Ledger:
             except psycopg.Error as error:
                 if error.sqlstate == ILLEGAL_TRANSITION:
                     self._record(connection, error, request_id)
+                if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout):
+                    raise SystemicError("this process stood still, and the ledger ended its transaction") from error
                 raise
 
     @contextmanager

@@ -20,6 +20,9 @@ from tradu.admission import (
 )
 from tradu.ledger.connection import Ledger, Transaction
 
+IDLE_SECONDS = 15
+"""Whoever is frozen while it takes a turn keeps all others from theirs no longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -48,6 +51,7 @@ def take(tx: Transaction, policy: AdmissionPolicy, newcomer: Waiting | None = No
 
     Nobody else takes a turn until the transaction ends.
     """
+    tx.idle_at_most(IDLE_SECONDS)
     tx.run("lock_admission")
     pressure = look(tx)
     if newcomer is not None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from tradu.admission import AdmissionPolicy, Tenant
-from tradu.errors import RequestError
+from tradu.errors import RequestError, SystemicError
 from tradu.ledger import turns
 from tradu.ledger.cancel import cancel
 from tradu.ledger.connection import Ledger
@@ -110,3 +110,17 @@ def test_the_line_is_full_by_what_is_open(ledger: Ledger) -> None:
         tx.run("end_job", job_id=ask(ledger, "second", policy=policy).job_id, state="ERROR", reason="x")
     assert turns.turn_of([third], ledger, policy) == {third}
     assert turns.standing(ledger).reason == ""
+
+
+def test_who_is_frozen_while_it_takes_a_turn_holds_up_nobody(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "IDLE_SECONDS", 1)
+    frozen = Ledger(ledger.dsn, "frozen")
+
+    def freeze() -> None:
+        with frozen.transaction() as tx:
+            turns.take(tx, POLICY)
+            assert states(ledger, ask(ledger, "next").job_id) == ["RUNNING"]
+
+    with pytest.raises(SystemicError, match="stood still"):
+        freeze()
+    frozen.close()

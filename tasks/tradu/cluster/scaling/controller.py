@@ -34,6 +34,8 @@ TICK_SECONDS = 1.0
 LEASE_SECONDS = 5.0
 SMOOTH_SECONDS = 10.0
 """Shares of busy workers are averaged over about this time: a worker rests between two batches."""
+IDLE_SECONDS = 5
+"""A leader that is frozen in its decisions holds the lease's row no longer: another one may lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,9 @@ class Controller:
             return {}
 
     def _decide_all(self, epoch: int) -> dict[str, Decision]:
-        decided = {}
+        decided, trusted = {}, self._trusted()
         with self._ledger.transaction() as tx:
+            tx.idle_at_most(IDLE_SECONDS)
             seen, known = observe(tx), pools.pools(tx)
             living = tx.rows("agents", Agent)
             self._metrics.write_buckets(buckets.standing(tx))
@@ -153,7 +156,7 @@ class Controller:
                 own = [agent for agent in living if agent.pool == name]
                 if not own and name not in known:
                     continue  # a pool that no machine has
-                signals = self._signals(name, policy, own, seen)
+                signals = self._signals(name, policy, own, seen, trusted)
                 before = state_of(known[name]) if name in known else _begin(policy, own, signals)
                 decision = decide(policy, before, signals, seen.now)
                 if name in known or decision.rule not in (Rule.STALE, Rule.LEDGER):  # a pool begins with what is seen
@@ -161,7 +164,7 @@ class Controller:
                     decided[name] = decision
         return decided
 
-    def _signals(self, name: str, policy: Policy, own: Sequence[Agent], seen: Observed) -> Signals:
+    def _signals(self, name: str, policy: Policy, own: Sequence[Agent], seen: Observed, trusted: bool) -> Signals:
         now = time.monotonic()
         workers = self._cluster.of([agent.prefix for agent in own])
         ages = {"ledger": 0.0, **self._cluster.ages(workers, now)}
@@ -180,7 +183,7 @@ class Controller:
             memory=max((w.memory for w in workers if w.memory is not None), default=None),
             latency=tuple(TierLatency(t.tier, t.blocks, t.p50_seconds, t.p95_seconds) for t in seen.latencies),
             ages=ages,
-            ledger_writable=self._trusted(),
+            ledger_writable=trusted,
         )
 
     def _trusted(self) -> bool:
