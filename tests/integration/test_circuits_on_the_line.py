@@ -12,7 +12,7 @@ import pytest
 from fixtures.line import Line
 from tradu.cluster import attempt, batch, segments
 from tradu.errors import ModelError, SystemicError
-from tradu.inference import pool
+from tradu.inference import deadline, pool
 from tradu.inference.cascade import Plan
 from tradu.inference.model import Engine, Model
 from tradu.inference.pool import EnginePool
@@ -27,6 +27,7 @@ class Breakable:
     """A real engine around which a fault can be switched on, by the name of its model."""
 
     broken: ClassVar[set[str]] = set()
+    slow: ClassVar[Callable[[Sequence[str]], None]] = staticmethod(lambda texts: None)
 
     def __init__(self, model: Model, engine: Engine) -> None:
         self.model, self.engine = model, engine
@@ -34,6 +35,7 @@ class Breakable:
     def translate(self, texts: Sequence[str]) -> list[str]:
         if self.model.name in self.broken:
             raise ModelError(f"{self.model.name}: the engine died")
+        Breakable.slow(texts)
         return self.engine.translate(texts)
 
     def close(self) -> None:
@@ -139,6 +141,34 @@ def test_models_that_can_not_be_read_cost_no_block_anything(
     for number in others:
         batch.run_batch(job, number)
     assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("VALIDATING", 1)}
+
+
+def test_blocks_that_there_was_no_time_for_go_back_and_the_others_are_done(
+    the_line: Line, broken: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(deadline, "monotonic", lambda: now[0])
+    monkeypatch.setenv("TRADU_BATCH_SECONDS", "10")
+    monkeypatch.setenv("TRADU_BATCH_CHARS", "10000")
+
+    def hang(texts: Sequence[str]) -> None:
+        if now[0] < 10 and any("Évora" in text for text in texts):
+            now[0] += 4
+            raise ModelError("it hangs")
+
+    monkeypatch.setattr(Breakable, "slow", hang)
+    towns = ("Lisbon", "Porto", "Évora", "Évora and Faro")
+    the_line.put({f"{n}.txt": f"The harbour of {town} was closed all winter.\n" for n, town in enumerate(towns)})
+    job = the_line.admit("late", source="en")
+    the_line.prepare(job)
+    (number,) = batches(the_line, job)
+    batch.run_batch(job, number)
+    assert {b.state for b in the_line.blocks(job)} == {"VALIDATING"}
+    assert sorted(b.attempt for b in the_line.blocks(job)) == [1, 1, 2, 2]
+    assert circuits(the_line) == [], "no model is to blame"
+    with the_line.ledger.transaction() as tx:
+        said = "SELECT count(*) FROM history WHERE to_state = 'PENDING' AND reason LIKE 'no time left: %'"
+        assert tx.connection.execute(said).fetchone() == (2,)
 
 
 def test_a_store_that_is_away_opens_its_circuit(the_line: Line, broken: set[str], job: str) -> None:

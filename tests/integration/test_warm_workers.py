@@ -132,6 +132,26 @@ def test_models_that_do_not_fit_together_stay_on_workers_of_their_own(the_line: 
     assert [the_line.deliver(job) for job in jobs] == ["COMPLETED", "COMPLETED"]
 
 
+def test_a_large_model_that_is_added_ends_the_room(the_line: Line, client: Client) -> None:
+    bounded(client, 5_000)
+    roomy(client, [True, True])
+    (the_line.folder / "models.yaml").write_text("models: {firefox-en-pt: {memory_mb: 100000}}")
+    client.run(_look)  # as the next batch does
+    roomy(client, [False, False])
+
+
+def roomy(client: Client, expected: list[bool]) -> None:
+    """The workers' heartbeats come to say whether all models fit."""
+    until = time.monotonic() + 60
+    while [host.roomy for host in workers.observed(client.scheduler_info())] != expected:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def _look() -> None:
+    segments.registry()
+
+
 def test_a_model_that_is_larger_than_every_bound_is_loaded_alone(the_line: Line, client: Client) -> None:
     (the_line.folder / "profiles.yaml").write_text(PROFILE)
     bounded(client, 10)  # too little for any model: it is loaded alone

@@ -17,6 +17,7 @@ from tradu.cluster import budget, canary, evidence, pools
 from tradu.cluster.canary import Shown
 from tradu.cluster.segments import Row, Segment, engines, plan_of, translated, weights
 from tradu.errors import CircuitOpenError, ModelError
+from tradu.inference import deadline
 from tradu.inference.cascade import Plan
 from tradu.inference.model import Route
 from tradu.inference.pool import Spent
@@ -47,6 +48,8 @@ class Attempt:
     """Blocks whose attempt failed for another reason than their own content."""
     downstream_seconds: float = 0.0
     """It waited for the store and the ledger."""
+    late: Sequence[Claim] = ()
+    """Blocks that there was no time for: they are still claimed, and to be handed back."""
 
 
 def open_routes(routes: Sequence[Route], shut: Collection[str]) -> list[Route]:
@@ -116,7 +119,7 @@ def attempt(
         store, layout.result_key(job, task.batch, min(c.token for c in claims)), _table(rows, claims, task)
     )
     # what a stand-in made is not what the models at hand would make another time: it is not kept for later
-    disturbed = len(usable) < len(plan.routes) or any(health.values())
+    disturbed = len(usable) < len(plan.routes) or any(health.values()) or not deadline.left()
     work = _Work(
         rows,
         keys,
@@ -133,12 +136,24 @@ def attempt(
     )
     if going_on:
         _hand_on(ledger, job, task, claims, going_on, higher, started_at)
-    made = _commit(ledger, job, task, [c for c in claims if (c.document_id, c.number) not in going_on], work, settings)
+    late = _late(rows, [c for c in claims if (c.document_id, c.number) not in going_on])
+    done = [c for c in claims if (c.document_id, c.number) not in going_on and c not in late]
+    made = _commit(ledger, job, task, done, work, settings)
     log.info("batch done: %d of %d blocks accepted", made.accepted, len(claims))
     if not made.accepted:
         store.remove(stored.key)
     downstream = read + time.perf_counter() - worked
-    return replace(made, handed_on=higher if going_on else "", downstream_seconds=downstream)
+    return replace(
+        made, handed_on=higher if going_on else "", late=late, failed=len(late), downstream_seconds=downstream
+    )
+
+
+def _late(rows: Sequence[Row], claims: Sequence[Claim]) -> list[Claim]:
+    """The blocks for whose segments more might have been done, had there been time."""
+    if deadline.left():
+        return []
+    bad = {row.of_block for row in rows if not row.known and (not row.model or checks.failed(row.checks))}
+    return [c for c in claims if (c.document_id, c.number) in bad]
 
 
 def _going_on(rows: Sequence[Row], low: Sequence[int], tier: str) -> dict[tuple[str, int], str]:

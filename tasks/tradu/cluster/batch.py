@@ -20,6 +20,7 @@ from tradu.cluster.heartbeat import Heartbeat, Held
 from tradu.cluster.report import Report
 from tradu.cluster.segments import engines, plan_of
 from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, TraduError
+from tradu.inference import deadline
 from tradu.inference.model import Route
 from tradu.ledger import buckets, circuits, rewind
 from tradu.ledger.connection import Ledger, get_ledger
@@ -189,7 +190,8 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
     for claim in found.claims:
         by_profile.setdefault(claim.profile or task.profile, []).append(claim)
     try:
-        with _kept_alive(Held(str(job), task.batch, [c.token for c in found.claims], until)):
+        held = Held(str(job), task.batch, [c.token for c in found.claims], until)
+        with _kept_alive(held), deadline.within(settings.batch_seconds):
             made = [
                 _try(ledger, job, replace(task, profile=profile), claims, found, settings)
                 for profile, claims in by_profile.items()
@@ -207,9 +209,12 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
 
 
 def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], found: _Found, settings: Settings) -> Attempt:
-    """One attempt; a failed one hands its blocks back."""
+    """One attempt; a failed one hands its blocks back, one that ran out of time those that it had none for."""
     try:
-        return attempt(ledger, job, task, claims, found.shut, found.in_effect, settings, alone=found.alone)
+        made = attempt(ledger, job, task, claims, found.shut, found.in_effect, settings, alone=found.alone)
+        if made.late:
+            reason = f"{deadline.OVER}: a batch is held for {settings.batch_seconds:g} s at most"
+            _hand_back(ledger, job, task, made.late, ErrorClass.TRANSIENT, reason, settings)
     except Exception as error:
         kind = class_of(error, Store(settings.store))
         if kind is ErrorClass.SYSTEMIC:
@@ -217,6 +222,7 @@ def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], found:
         log.exception("attempt failed: %s", kind)
         _hand_back(ledger, job, task, claims, kind, _said(error), settings)
         return Attempt(0, len(claims), failed=0 if kind is ErrorClass.DATA else len(claims))
+    return made
 
 
 def class_of(error: Exception, store: Store) -> ErrorClass:

@@ -18,6 +18,7 @@ from tradu.cluster.warm import Waiting, needs_of
 from tradu.errors import SystemicError
 from tradu.inference.registry import load_registry
 from tradu.ledger.connection import Ledger
+from tradu.ledger.rollouts import Rollout
 from tradu.ledger.rows import Job
 from tradu.settings import Settings
 
@@ -119,9 +120,9 @@ def _where(
         return must
     registry = load_registry(settings)
     with ledger.transaction() as tx:
-        waiting = tx.rows("work_to_come", Waiting)
+        waiting, in_effect = tx.rows("work_to_come", Waiting), tx.rows("rollouts_in_effect", Rollout)
     waiting += [] if any(w.name == name for w in waiting) else [Waiting(*name, 0)]
-    needs = needs_of(waiting, registry, settings, hosts[0].pool)
+    needs = needs_of(waiting, registry, settings, hosts[0].pool, in_effect)
     need = next((n for n in needs if n.name == name), None)
     if need is None:  # nothing leads there: the batch says so
         return must

@@ -118,6 +118,11 @@ def registry() -> Registry:
     return found
 
 
+def last_read() -> Registry | None:
+    """The registry as this process knows it; nothing is read now."""
+    return _read.registry if _read else None
+
+
 def model_of(identity: str) -> Model | None:
     """The installed model of this name and version."""
     known = registry()

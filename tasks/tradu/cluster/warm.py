@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tradu.cluster import WARM_KEY, has_arrived, placement, pools, segments, workers
+from tradu.cluster import WARM_KEY, canary, has_arrived, placement, pools, segments, workers
 from tradu.cluster.placement import Host, Need
 from tradu.errors import RequestError, SystemicError
 from tradu.inference.pool import memory_of
 from tradu.inference.registry import Registry, load_registry
 from tradu.inference.routes import tier_of
+from tradu.ledger import circuits
 from tradu.ledger.connection import Ledger
+from tradu.ledger.rollouts import Rollout
 from tradu.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,12 +39,17 @@ class Waiting:
         return self.source, self.target, self.profile
 
 
-def needs_of(waiting: Iterable[Waiting], registry: Registry, settings: Settings, pool: str) -> list[Need]:
-    """The models that the work climbs through on the workers of a pool; pairs that nothing leads between need none."""
-    needs = []
+def needs_of(
+    waiting: Iterable[Waiting], registry: Registry, settings: Settings, pool: str, in_effect: Iterable[Rollout]
+) -> list[Need]:
+    """The models that the work climbs through on the workers of a pool, promoted ones in the place of the old ones.
+
+    Pairs that nothing leads between need none.
+    """
+    needs, rollouts = [], list(in_effect)
     for each in waiting:
         try:
-            plan = registry.plan(each.source, each.target, each.profile)
+            plan = canary.applied(registry.plan(each.source, each.target, each.profile), rollouts)[0]
         except (RequestError, SystemicError):
             continue
         if pool != pools.DEFAULT and all(pools.pool_of(tier_of(rung), settings) != pool for rung in plan.rungs):
@@ -54,15 +61,19 @@ def needs_of(waiting: Iterable[Waiting], registry: Registry, settings: Settings,
     return needs
 
 
-def missing(needs: Sequence[Need], hosts: Sequence[Host]) -> dict[str, list[str]]:
-    """What each worker should load: the models of the needs placed there that it has not, those of most work first."""
+def missing(needs: Sequence[Need], hosts: Sequence[Host], shut: Collection[str] = ()) -> dict[str, list[str]]:
+    """What each worker should load: the models of the needs placed there that it has not, those of most work first.
+
+    Not those whose circuits are open (`shut`): batches do without them too.
+    """
     placed = placement.place(needs, hosts)
     loaded = {host.address: host.loaded for host in hosts}
     wanted: dict[str, list[str]] = {}
     for need in sorted(needs, key=lambda n: (-n.load, n.name)):
         for address in placed[need.name]:
             own = wanted.setdefault(address, [])
-            own += [m for m in need.models if m not in loaded[address] and m not in own]
+            useful = [m for m in need.models if m not in loaded[address] and circuits.of_model(m) not in shut]
+            own += [m for m in useful if m not in own]
     return {address: models for address, models in wanted.items() if models}
 
 
@@ -75,6 +86,8 @@ def warm(
     """
     with ledger.transaction() as tx:
         waiting = [*tx.rows("work_to_come", Waiting), *further]
+        in_effect = tx.rows("rollouts_in_effect", Rollout)
+        shut = {circuit.name for circuit in circuits.opened(tx)}
     if not waiting:
         return {}
     try:
@@ -84,7 +97,7 @@ def warm(
             chosen: dict[str, list[str]] = {}
             for pool in {host.pool for host in hosts}:
                 own = [host for host in hosts if host.pool == pool]
-                chosen |= missing(needs_of(waiting, known, settings, pool), own)
+                chosen |= missing(needs_of(waiting, known, settings, pool, in_effect), own, shut)
             return chosen
 
         asked = ask(choose, settings)

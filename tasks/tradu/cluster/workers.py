@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -18,6 +20,7 @@ from tradu.cluster.placement import Host
 from tradu.cluster.pools import resource
 from tradu.errors import TraduError
 from tradu.inference.pool import EnginePool, memory_of
+from tradu.inference.registry import Registry
 from tradu.settings import Settings, get_settings
 from tradu.stack.host import gpu_memory_bytes, this_host
 
@@ -40,12 +43,13 @@ class Models(WorkerPlugin):
         pool = segments.engines()
         settings = get_settings()
         pool.budget_mb = budget_mb(settings, worker.memory_manager.memory_limit)
-        roomy = holds_all(pool)
+        with suppress(TraduError):  # the first batch says what is wrong
+            await asyncio.to_thread(segments.registry)  # it may read weights, which takes a while
         worker.metrics[METRIC] = lambda _worker: (
             asdict(pool.held())
             | {
                 "budget_mb": pool.budget_mb,
-                "roomy": roomy,
+                "roomy": holds_all(pool, segments.last_read()),
                 "pool": settings.pool,
             }
         )
@@ -99,11 +103,12 @@ def budget_mb(settings: Settings, worker_bytes: int | None) -> dict[str, float]:
     return budget
 
 
-def holds_all(pool: EnginePool) -> bool:
-    """Whether every model that is installed fits at once: then it matters to no batch where it runs."""
-    try:
-        registry = segments.registry()
-    except TraduError:  # the first batch says what is wrong with it
+def holds_all(pool: EnginePool, registry: Registry | None) -> bool:
+    """Whether every model that is installed fits at once: then it matters to no batch where it runs.
+
+    Not said where no registry could be read yet.
+    """
+    if registry is None:
         return False
     total: dict[str, float] = {}
     for model in registry.models():

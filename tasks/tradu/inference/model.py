@@ -66,7 +66,7 @@ Route = tuple[Model, ...]
 
 class Engine(Protocol):
     """A loaded model. Made, used and closed in the same thread; where it has an attribute `shareable` that is true, any
-    threads may use it at the same time."""
+    threads may use it at the same time; where `remote` is true, it runs on a server, and has nothing to warm here."""
 
     def translate(self, texts: Sequence[str]) -> list[str]:
         """Translate each text (coded text: private-use characters are inline codes and come back unchanged).

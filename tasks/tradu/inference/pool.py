@@ -138,12 +138,13 @@ class EnginePool:
         self._close_leaving()
 
     def warm(self, models: Iterable[Model]) -> tuple[str, ...]:
-        """Load models and translate a word with each; what could not be loaded, and why."""
+        """Load models and translate a word with each that runs here; what could not be loaded, and why."""
         failures = []
         for model in models:
             try:
                 with self.using(model) as engine:
-                    engine.translate(["OK"])
+                    if not getattr(engine, "remote", False):
+                        engine.translate(["OK"])
             except (ModelError, ResourceError) as error:
                 self.discard(model)
                 failures.append(str(error))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from tradu.errors import ModelError, RequestError, ResourceError
-from tradu.inference import clauses, codes
+from tradu.inference import clauses, codes, deadline
 from tradu.inference.made import Likelihood, Made, joined, together
 from tradu.inference.model import Engine, Model, Route
 from tradu.inference.pool import EnginePool
@@ -22,6 +22,7 @@ SINGLE_FAILURES = 3
 """So many texts failing one by one, and none translated, mean that the engine is broken, not the texts."""
 CLAUSE_CHARS = 80
 ENGINE_FAILED = "engine failed"
+_LATE = f"{ENGINE_FAILED}: {deadline.OVER}"
 
 _NUMBER = re.compile(r"\d+(?:[.,:/'’-]\d+|[  \u202f]\d{3}\b)*(?:\s?[%‰°])?")
 
@@ -114,9 +115,9 @@ def translate(
     """Translate texts, each by itself: duplicates once, bad output again by a repair, then by the next route.
 
     Where nothing is good the attempt with the fewest reasons stands, an earlier one before a later. A text that breaks
-    every engine comes back untranslated, with the reason `engine failed: ...`. A good translation with a low score
-    climbs to the next route of a higher tier; what that makes of it stands, unless something is wrong with it. `begun`:
-    what routes before these have made of the texts.
+    every engine, or that there was no time for, comes back untranslated, with the reason `engine failed: ...`. A good
+    translation with a low score climbs to the next route of a higher tier; what that makes of it stands, unless
+    something is wrong with it. `begun`: what routes before these have made of the texts.
 
     Raises:
         ModelError: no route translated any of the texts.
@@ -227,7 +228,8 @@ def _joined(parts: Sequence[_Attempt], variant: _Variant) -> _Attempt:
 def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attempt]:
     """Translate with one model; texts that break the engine are found by halving, and their neighbours translated.
 
-    A batch that is too large for the memory is halved too, until it fits; the next ones begin with what fitted.
+    A batch that is too large for the memory is halved too, until it fits; the next ones begin with what fitted. When
+    the time is over (`tradu.inference.deadline`) what is left is not tried: the model is not to blame for it.
 
     Raises:
         ResourceError: a single text is too large for the memory.
@@ -237,6 +239,9 @@ def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
     groups = engines.sizes.cut(texts, model)[::-1]
     while groups:
         group = groups.pop()
+        if not deadline.left():
+            made += [_Attempt(Made(text), _LATE) for text in group]
+            continue
         half, characters = len(group) // 2, sum(map(len, group))
         try:
             results = _run(group, model, engines)
@@ -255,8 +260,8 @@ def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
                 made += [_Attempt(Made(text), f"{ENGINE_FAILED}: {error}") for text in group]
             else:
                 groups += [group[half:], group[:half]]
-    if made:
-        engines.note(model, made[0].failure if failed == len(made) else None)
+    if tried := [each for each in made if each.failure != _LATE]:
+        engines.note(model, tried[0].failure if all(each.failure for each in tried) else None)
     return made
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import socket
 from datetime import UTC, datetime
 
 import pytest
 
-from tradu.inference.engines._chat import Bucket, retry_after
+from tradu.errors import TransientError
+from tradu.inference import deadline
+from tradu.inference.engines._chat import Bucket, Chat, retry_after
 from tradu.inference.engines.openai import _between, _stands_in, _translation
+from tradu.inference.model import Model
+from tradu.inference.pool import EnginePool
 
 NOW = datetime(2026, 11, 28, 12, 0, 0, tzinfo=UTC)
 
@@ -33,6 +39,29 @@ def test_requests_go_out_evenly() -> None:
     bucket.pause(210.0)
     assert bucket.reserve(201.0) == 9
     assert [Bucket(None).reserve(5.0) for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_the_batch_is_held() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        chat = Chat(url, None, concurrency=2, per_minute=None, timeout_seconds=60)
+        with deadline.within(0.5):
+            answers = chat.ask([{}, {}, {}])
+        with deadline.within(0):
+            late = chat.ask([{}])
+        chat.close()
+    assert {type(answer) for answer in answers} == {TransientError}
+    assert re.search(r"not answered in 0\.[45]\d* s", str(answers[0]))
+    assert [str(answer) for answer in late] == ["no time left"]
+
+
+def test_a_server_is_not_asked_to_warm_up() -> None:
+    options = {"url": "http://127.0.0.1:9/v1", "model": "m", "timeout": "1"}
+    model = Model("llm", "1", "openai", "premium", "en", "pt", "none", 1, 1.0, options)
+    pool = EnginePool()
+    assert pool.warm([model]) == (), "nobody answers there"
+    assert pool.held().models == ("llm@1",)
+    pool.close()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tradu.errors import ModelError, RequestError, ResourceError
+from tradu.inference import deadline
 from tradu.inference import engines as engine_registry
 from tradu.inference.made import Made
 from tradu.inference.model import Engine, Model
@@ -248,6 +249,48 @@ def test_what_a_text_becomes_does_not_depend_on_its_neighbours(
     tight = translate(texts, routes, judge, bench.pool, Climb(below, lambda: seconds * 1e-6))
     assert sum(o.climbed_from != "" for o in tight) <= seconds + 1e-6
     assert all(o.stayed or o == free for o, free in zip(tight, together, strict=True))
+
+
+def test_when_the_time_is_over_what_is_done_stays_and_no_model_is_blamed_for_the_rest(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(deadline, "monotonic", lambda: now[0])
+
+    def slow(text: str) -> str:
+        if text == "d":
+            now[0] += 6
+            raise ModelError("it hangs")
+        return text.upper()
+
+    model, other = bench.model("slow", slow), bench.model("other", str.upper)
+    with deadline.within(10):
+        made = translate(["a", "b", "c", "d"], [(model,), (other,)], good, bench.pool)
+    assert [(o.text, o.reasons) for o in made] == [
+        ("A", ()),
+        ("B", ()),
+        *((text, ("engine failed: no time left",)) for text in "cd"),
+    ]
+    assert bench.engines["slow"].calls == [["a", "b", "c", "d"], ["a", "b"], ["c", "d"]], "it was not halved further"
+    assert bench.engines["other"].calls == []
+    assert bench.pool.noted() == {"slow@1": None}
+    with deadline.within(0), pytest.raises(ModelError, match="no time left"):
+        translate(["a"], [(model,)], good, bench.pool)
+    assert bench.pool.noted() == {}
+
+
+def test_without_time_to_climb_the_lower_tier_stands_in(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(deadline, "monotonic", lambda: now[0])
+    routes, judge = two_rungs(bench), scored(a1=0.1, A=0.9)
+
+    def slowly(source: str, made: Made, tier: str) -> Verdict:
+        now[0] += 11
+        return judge(source, made, tier)
+
+    with deadline.within(10):
+        (outcome,) = translate(["a"], routes, slowly, bench.pool, Climb(0.5))
+    assert (outcome.text, outcome.reasons, outcome.climbed_from) == ("a1", (), "")
 
 
 def test_nothing_to_do_and_nothing_to_do_it_with(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from tradu.errors import ModelError, TransientError
+from tradu.inference import deadline
 
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.5, 30.0
 TRY_AGAIN = frozenset({408, 409, 425, 429})
@@ -83,16 +84,20 @@ class Chat:
     def ask(self, bodies: Sequence[Body]) -> list[Answer]:
         """The answer to each request, in their order, or why there is none.
 
-        What all requests share ends them all: a wrong key, an unknown model, or a server that answers nothing any more.
+        What all requests share ends them all: a wrong key, an unknown model, a server that answers nothing any more, or
+        the end of the time that there is (`tradu.inference.deadline`).
         """
         ended: list[Answer] = []
+        last = time.monotonic() + deadline.left()
 
         def one(body: Body) -> Answer:
             if ended:
                 return ended[0]
             begun = time.monotonic()
+            if begun >= last:
+                return TransientError(deadline.OVER)
             try:
-                return self._one(body)
+                return self._one(body, min(last, begun + self._timeout))
             except HopelessError as error:
                 ended.append(error)
                 return error
@@ -110,16 +115,16 @@ class Chat:
         self._pool.shutdown(cancel_futures=True)
         self._client.close()
 
-    def _one(self, body: Body) -> dict[str, Any]:
-        """One answer; what is transient is tried again until the time is over.
+    def _one(self, body: Body, end: float) -> dict[str, Any]:
+        """One answer; what is transient is tried again until the end, by the monotonic clock.
 
         Raises:
             ModelError: the server refuses this request.
             TransientError: it was not answered in time.
         """
-        end, delay = time.monotonic() + self._timeout, FIRST_DELAY_SECONDS
+        begun, delay = time.monotonic(), FIRST_DELAY_SECONDS
         while True:
-            self._wait(self._bucket.reserve(time.monotonic()), end, "the rate limit")
+            self._wait(self._bucket.reserve(time.monotonic()), begun, end, "the rate limit")
             try:
                 response = self._client.post(self._url, json=body, timeout=max(0.1, end - time.monotonic()))
             except httpx.TransportError as error:
@@ -133,12 +138,12 @@ class Chat:
                     raise (HopelessError if response.status_code in HOPELESS else ModelError)(said)
             if asked is not None:
                 self._bucket.pause(time.monotonic() + asked)
-            self._wait(delay if asked is None else asked, end, said)
+            self._wait(delay if asked is None else asked, begun, end, said)
             delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 
-    def _wait(self, seconds: float, end: float, why: str) -> None:
+    def _wait(self, seconds: float, begun: float, end: float, why: str) -> None:
         if time.monotonic() + seconds >= end:
-            raise TransientError(f"{why}; not answered in {self._timeout:g} s")
+            raise TransientError(f"{why}; not answered in {end - begun:.3g} s")
         time.sleep(seconds)
 
     def _answer(self, response: httpx.Response) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any, cast
 
 from tradu.errors import ModelError, ResourceError
+from tradu.inference import deadline
 from tradu.inference.engines._neural import Runs
 from tradu.inference.made import Likelihood, Made
 from tradu.inference.model import Model
@@ -91,12 +92,12 @@ class Child:
             ModelError: see `run`.
             ResourceError: see `run`.
         """
-        name = self._model.name
+        name, seconds = self._model.name, min(self._longest_seconds, deadline.left())
         try:
             self._pipe.send(request)
-            if not self._pipe.poll(self._longest_seconds):
+            if not self._pipe.poll(seconds):
                 self.close()
-                raise ModelError(f"{name}: no answer in {self._longest_seconds:g} s; its process was ended")
+                raise ModelError(f"{name}: no answer in {seconds:.3g} s; its process was ended")
             failure, value = self._pipe.recv()
         except (EOFError, OSError):
             code = self._process.wait() if self._process else 0

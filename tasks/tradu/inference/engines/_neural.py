@@ -62,7 +62,7 @@ class NeuralEngine:
         self._language, self._longest = language, longest
         self._alphabet = alphabet
         self._runs: Runs | None = runs
-        self.shareable = runs.shareable
+        self.shareable, self.remote = runs.shareable, getattr(runs, "remote", False)
         self._masks = (codes.WordMask("KWZ", 7), codes.WordMask("XQJ", 91))
 
     def translate(self, texts: Sequence[str]) -> list[str]:

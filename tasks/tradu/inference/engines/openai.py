@@ -50,6 +50,7 @@ class Server:
     """One model of a server, asked for one text a request."""
 
     shareable = True
+    remote = True
 
     def __init__(self, model: Model, chat: Chat) -> None:
         self._chat, self._name = chat, model.name
