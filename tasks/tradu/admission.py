@@ -149,8 +149,8 @@ class Turn:
 
 def is_full(pressure: Pressure, policy: AdmissionPolicy) -> bool:
     """Whether the line has all it can do: from the high-water mark on, until it's down at the low one."""
-    mark = policy.low_characters if pressure.full else policy.high_characters
-    return pressure.open_characters >= mark
+    opened = pressure.open_characters
+    return opened > policy.low_characters if pressure.full else opened >= policy.high_characters
 
 
 def take_turn(pressure: Pressure, policy: AdmissionPolicy) -> Turn:
@@ -226,9 +226,10 @@ def may_submit(tenant: str, pressure: Pressure, policy: AdmissionPolicy) -> Answ
     if own >= policy.most_deferred:
         reason = f"{own:,} jobs of tenant {tenant!r} wait, which is the most that may"
         return Answer(False, False, _seconds_until_one_is_let_in(tenant, pressure, policy), reason)
-    if is_full(pressure, policy) or len(pressure.running) >= policy.most_running or pressure.waiting:
-        why = _why(is_full(pressure, policy), pressure.open_characters, policy)
-        return Answer(True, True, None, f"it will wait: {why}")
+    if (full := is_full(pressure, policy)) or len(pressure.running) >= policy.most_running:
+        return Answer(True, True, None, f"it will wait: {_why(full, pressure.open_characters, policy)}")
+    if pressure.waiting:
+        return Answer(True, True, None, "it will wait: others wait before it")
     return Answer(True, False, None, "it will run at once")
 
 

@@ -62,7 +62,8 @@ def test_from_the_high_water_mark_on_jobs_wait_until_it_is_down_at_the_low_one()
     assert is_full(pressure(opened=1_000), POLICY)
     assert not is_full(pressure(opened=999), POLICY)
     assert is_full(pressure(opened=999, full=True), POLICY)
-    assert not is_full(pressure(opened=399, full=True), POLICY)
+    assert is_full(pressure(opened=401, full=True), POLICY)
+    assert not is_full(pressure(opened=400, full=True), POLICY), "no more than 400 are open"
     turn = take_turn(pressure(waiting(1), opened=1_000), POLICY)
     assert not turn.admitted
     assert "until no more than 400 are" in turn.why
@@ -140,6 +141,9 @@ def test_who_may_ask_now_and_who_when() -> None:
     assert may_submit("a", pressure(), POLICY).reason == "it will run at once"
     answer = may_submit("a", pressure(opened=1_000), POLICY)
     assert (answer.may_submit, answer.deferred) == (True, True)
+    behind = may_submit("a", pressure(waiting(1, "b"), running=1), POLICY)
+    assert (behind.deferred, behind.reason) == (True, "it will wait: others wait before it")
+    assert "4 jobs run" in may_submit("a", pressure(waiting(1, "b"), running=4), POLICY).reason
     crowd = pressure(*[waiting(n) for n in range(1, 6)], opened=1_000, full=True)
     refused = may_submit("a", replace(crowd, per_second=10.0), POLICY)
     assert not refused.may_submit

@@ -108,7 +108,8 @@ def attempt(
     going_on: dict[tuple[str, int], str] = {}
     if higher:
         low = [n for n, row in enumerate(rows) if pools.must_go_on(row, higher, plan)]
-        stays = {n for n in low if alone or not (checks.failed(rows[n].checks) or allowance())}
+        may_climb = bool(low) and not alone and allowance() > 0
+        stays = {n for n in low if alone or not (checks.failed(rows[n].checks) or may_climb)}
         rows = [replace(r, stayed=True, first_score=r.checks.score) if n in stays else r for n, r in enumerate(rows)]
         going_on = _going_on(rows, [n for n in low if n not in stays], higher)
     health = engines().noted()
@@ -370,8 +371,10 @@ def note_health(tx: Transaction, health: Mapping[str, str | None], settings: Set
     model's, and not that of the blocks it was given.
     """
     limits = circuit_limits(settings)
-    circuits.well(tx, [circuits.STORE, *(circuits.of_model(m) for m, failure in health.items() if failure is None)])
     failures = [(circuits.of_model(m), failure) for m, failure in health.items() if failure is not None]
+    if failures:
+        circuits.lock(tx, [circuits.STORE, *map(circuits.of_model, health)])
+    circuits.well(tx, [circuits.STORE, *(circuits.of_model(m) for m, failure in health.items() if failure is None)])
     return max([circuits.failed(tx, name, failure, limits) for name, failure in sorted(failures)], default=0)
 
 

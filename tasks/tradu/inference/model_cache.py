@@ -47,8 +47,8 @@ class ModelCache:
         """Whether the model is there."""
         return (self._folder / checksum).is_dir()
 
-    def take(self, checksum: str, size_bytes: int, fill: Callable[[Path], None]) -> Hold:
-        """The model's folder, filled first where it is not there; of several that want it one fills it.
+    def take(self, checksum: str, size_bytes: Callable[[], int], fill: Callable[[Path], None]) -> Hold:
+        """The model's folder, filled first if need be; of several that want it one asks its size, and fills it.
 
         Raises:
             ModelError: the cache has no room for it.
@@ -63,7 +63,7 @@ class ModelCache:
                     return Hold(place, lock)
                 filling = not place.is_dir() and _try(lock, fcntl.LOCK_EX) and not place.is_dir()
                 if filling:
-                    self._fill(place, size_bytes, fill, lock)
+                    self._fill(place, size_bytes(), fill, lock)
             except BaseException:
                 lock.close()
                 raise

@@ -195,23 +195,24 @@ class EnginePool:
         return None
 
     def _make_room(self, model: Model) -> None:
-        """Evict what nobody uses until the model fits; one that fits beside nothing is loaded alone."""
+        """Evict what nobody uses, and holds memory that is short, until the model fits; one that fits beside nothing is
+        loaded alone."""
         with self._lock:
             for key, loaded in list(self._loaded.items()):
-                if self._fits(model):
-                    break
-                if loaded.users == 0:
+                short, held = self._short_for(model), memory_of(loaded.model)
+                if loaded.users == 0 and any(held.get(device) for device in short):
                     self._leaving.append(self._loaded.pop(key))
                     self._counts.evictions += 1
         self._close_leaving()
 
-    def _fits(self, model: Model) -> bool:
+    def _short_for(self, model: Model) -> list[str]:
+        """The devices that have no room for it."""
         taken, needed = self._memory(), memory_of(model)
-        return all(
-            taken.get(device, 0.0) + mb <= self.budget_mb[device]
+        return [
+            device
             for device, mb in needed.items()
-            if device in self.budget_mb
-        )
+            if device in self.budget_mb and taken.get(device, 0.0) + mb > self.budget_mb[device]
+        ]
 
     def _memory(self) -> dict[str, float]:
         total: dict[str, float] = {}

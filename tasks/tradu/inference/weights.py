@@ -10,6 +10,7 @@ import os
 import re
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -146,19 +147,18 @@ def cache(settings: Settings) -> ModelCache:
 
 
 def _fetched(model: Model, settings: Settings) -> Hold:
-    source, kept = prefix_of(model, settings), cache(settings)
-    if kept.has(model.checksum):  # works without the store
-        listed, size = None, 0
-    else:
-        listed = manifest_of(source)
-        size = listed.size_bytes
-        if listed.checksum != model.checksum:
+    source = prefix_of(model, settings)
+
+    @lru_cache(maxsize=1)
+    def listed() -> Manifest:  # asked for where the cache lacks the model: what it has works without the store
+        found = manifest_of(source)
+        if found.checksum != model.checksum:
             raise ModelError(f"{model.name}: {source.uri} holds other files than its checksum says; {_HOW_TO_CHECK}")
+        return found
 
-    def fill(folder: Path) -> None:
-        download(source, listed or manifest_of(source), folder)
-
-    return kept.take(model.checksum, size, fill)
+    return cache(settings).take(
+        model.checksum, lambda: listed().size_bytes, lambda folder: download(source, listed(), folder)
+    )
 
 
 def download(source: Store, listed: Manifest, folder: Path) -> None:

@@ -69,6 +69,11 @@ def failed(transaction: Transaction, name: str, cause: str, limits: Limits) -> i
     return 1
 
 
+def lock(transaction: Transaction, names: Iterable[str]) -> None:
+    """For who will say of some that they failed and of others that they work: nobody else does between the two."""
+    transaction.send("lock_circuits", names=sorted(set(names)))
+
+
 def well(transaction: Transaction, names: Iterable[str]) -> None:
     """These have just worked: their failures are forgotten, and their circuits close."""
     transaction.send("close_circuits", names=sorted(set(names)), kind=IncidentKind.CIRCUIT_CLOSED)

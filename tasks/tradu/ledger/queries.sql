@@ -612,8 +612,14 @@ WHERE name = %(name)s RETURNING name;
 -- forget_circuits: open circuits that nobody has tried for an hour: nothing needs them any more.
 DELETE FROM circuits WHERE coalesce(retry_at, now()) < now() - interval '1 hour' RETURNING name;
 
--- close_circuits: these work; that one was open and is closed is an incident.
-WITH closed AS (DELETE FROM circuits WHERE name = ANY(%(names)s) RETURNING name, opened_at, cause)
+-- lock_circuits: in the order of their names, so that no two commits wait for one another.
+SELECT name FROM circuits WHERE name = ANY(%(names)s) ORDER BY name FOR UPDATE;
+
+-- close_circuits: these work; that one was open and is closed is an incident. Locked as above.
+WITH closed AS (
+    DELETE FROM circuits WHERE name IN (SELECT name FROM circuits WHERE name = ANY(%(names)s) ORDER BY name FOR UPDATE)
+    RETURNING name, opened_at, cause
+)
 INSERT INTO incidents (kind, entity, entity_id, reason)
 SELECT %(kind)s, 'circuit', name, 'works again after: ' || cause FROM closed WHERE opened_at IS NOT NULL;
 

@@ -123,7 +123,7 @@ def pool_of(host: Host) -> str:
 
 
 def worker_name(layout: Layout, index: str) -> str:
-    """The name of a worker of this machine at the Dask scheduler."""
+    """The name of a scaled worker of this machine at the Dask scheduler."""
     return f"{layout.identity[:4]}-{index}"
 
 
@@ -135,6 +135,8 @@ def dask_workers(layout: Layout, host: Host) -> list[Service]:
 
 
 def _dask_worker(layout: Layout, host: Host, index: int, count: int, pool: str) -> Service:
+    # those of other pools begin otherwise: the controller counts a pool's workers by the beginnings of their names
+    name = worker_name(layout, str(index)) if pool == "default" else f"{layout.identity[:4]}.{pool}-{index}"
     memory_bytes = max(512 * MIB, int(host.memory_bytes * _WORKERS_SHARE / count))
     kind = ("cuda", "worker") if host.gpus else ("worker",)
     # dask cuda worker has a nanny of its own and no flag against it
@@ -143,7 +145,7 @@ def _dask_worker(layout: Layout, host: Host, index: int, count: int, pool: str) 
     listen = ("--host", LOOPBACK, "--dashboard-address", f"{LOOPBACK}:0") if layout.runs_dask_scheduler else ()
     command = _tool("dask", *kind, layout.settings.dask_scheduler, "--nthreads", "1", *single, *listen,
                     "--preload", "tradu.cluster.preload",
-                    "--name", worker_name(layout, str(index)), "--memory-limit", str(memory_bytes),
+                    "--name", name, "--memory-limit", str(memory_bytes),
                     "--local-directory", str(layout.home / "dask"))  # fmt: skip
     # no MALLOC_TRIM_THRESHOLD_ (Dask sets one): engines take and give back megabytes a sentence, and each return to the
     # kernel costs page faults: a fifth of the worker's time

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
+import pytest
+
+from tradu.cluster.attempt import note_health
 from tradu.ledger import circuits
 from tradu.ledger.circuits import Limits
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Incident
+from tradu.settings import Settings
 
 LIMITS = Limits(failures=3, seconds=0.2)
 NAME = circuits.of_model("firefox-en-pt@1")
@@ -71,3 +77,40 @@ def test_one_trial_at_a_time_closes_it_or_leaves_it_open_for_longer(ledger: Ledg
     with ledger.transaction() as tx:
         kinds = [i.kind for i in tx.rows("incidents", Incident, job_id=None, limit=10)]
     assert kinds == ["circuit_closed", "circuit_opened"]
+
+
+def test_commits_that_saw_the_same_models_fail_and_work_do_not_wait_for_one_another(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, others = Settings(), list[Future[int]]()
+    with ledger.transaction() as tx:
+        for model in "ab":
+            circuits.failed(tx, circuits.of_model(model), "it died", LIMITS)
+    failed: Callable[..., int] = circuits.failed
+
+    def commit(health: dict[str, str | None]) -> int:
+        with ledger.transaction() as tx:
+            return note_health(tx, health, settings)
+
+    def between(*asked: object) -> int:
+        """One has said what works, and not yet what failed, when the other one begins."""
+        if not others:
+            others.append(threads.submit(commit, {"a": "it died", "b": None}))
+            until = time.monotonic() + 30
+            waits = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            while not ledger_waits(waits):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        return failed(*asked)
+
+    def ledger_waits(query: str) -> bool:
+        with ledger.transaction() as tx:
+            return tx.connection.execute(query).rowcount > 0
+
+    monkeypatch.setattr(circuits, "failed", between)
+    with ThreadPoolExecutor(1) as threads:
+        commit({"a": None, "b": "it died"})
+        assert others[0].result(30) == 0
+    with ledger.transaction() as tx:
+        kept = tx.connection.execute("SELECT name, failures FROM circuits").fetchall()
+    assert kept == [(circuits.of_model("a"), 1)], "what the second one says is later"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,10 @@ from tradu.errors import ModelError
 from tradu.inference.model_cache import ModelCache
 
 MB = 1_000_000
+
+
+def size(mb: int) -> Callable[[], int]:
+    return lambda: mb * MB
 
 
 def filling(folder: Path) -> None:
@@ -34,8 +39,8 @@ def used(folder: Path, checksum: str, at: int) -> None:
 def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
     cache = ModelCache(tmp_path / "cache", 10 * MB)
     assert not cache.has("a")
-    cache.take("a", MB, filling).close()
-    with cache.take("a", MB, refusing).lock:
+    cache.take("a", size(1), filling).close()
+    with cache.take("a", size(1), refusing).lock:
         assert cache.has("a")
         assert (tmp_path / "cache/a/model").read_bytes() == b"weights"
 
@@ -43,17 +48,17 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
 def test_the_longest_unused_goes_first_and_what_is_held_stays(tmp_path: Path) -> None:
     cache = ModelCache(tmp_path, 3 * MB)
     for at, name in enumerate("abc"):
-        cache.take(name, MB, filling).close()
+        cache.take(name, size(1), filling).close()
         used(tmp_path, name, at)
-    held = cache.take("a", MB, refusing)
+    held = cache.take("a", size(1), refusing)
     used(tmp_path, "a", 0)
-    cache.take("d", MB, filling).close()
+    cache.take("d", size(1), filling).close()
     assert entries(tmp_path) == {"a", "c", "d"}
     with pytest.raises(ModelError, match=r"no room for 3 MB.*TRADU_MODEL_CACHE_MB"):
-        cache.take("e", 3 * MB, filling)
+        cache.take("e", size(3), filling)
     assert "a" in entries(tmp_path)
     held.close()
-    cache.take("e", 3 * MB, filling).close()
+    cache.take("e", size(3), filling).close()
     assert entries(tmp_path) == {"e"}
 
 
@@ -64,9 +69,9 @@ def test_a_fetch_that_fails_leaves_nothing_and_may_be_tried_again(tmp_path: Path
 
     cache = ModelCache(tmp_path, 3 * MB)
     with pytest.raises(OSError, match="network"):
-        cache.take("a", MB, failing)
+        cache.take("a", size(1), failing)
     assert entries(tmp_path) == set()
-    cache.take("a", MB, filling).close()
+    cache.take("a", size(1), filling).close()
 
 
 def test_threads_that_want_the_same_fetch_it_once(tmp_path: Path) -> None:
@@ -79,7 +84,7 @@ def test_threads_that_want_the_same_fetch_it_once(tmp_path: Path) -> None:
         fetched.append(folder)
         filling(folder)
 
-    threads = [threading.Thread(target=lambda: cache.take("a", MB, slowly).close()) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: cache.take("a", size(1), slowly).close()) for _ in range(4)]
     for thread in threads:
         thread.start()
     assert inside.wait(30)
@@ -94,13 +99,13 @@ def _die_while_fetching(folder: str) -> None:
         filling(part)
         os._exit(9)
 
-    ModelCache(Path(folder), 3 * MB).take("a", 2 * MB, dying)
+    ModelCache(Path(folder), 3 * MB).take("a", size(2), dying)
 
 
 def _take_all(folder: str, names: str) -> None:
     cache = ModelCache(Path(folder), 3 * MB)
     for name in names:
-        hold = cache.take(name, MB, filling)
+        hold = cache.take(name, size(1), filling)
         assert (hold.folder / "model").read_bytes() == b"weights"
         hold.close()
 
@@ -113,7 +118,7 @@ def test_a_process_that_is_killed_while_it_fetches_leaves_room_and_no_half_model
     assert entries(tmp_path) == {"a.part"}
     cache = ModelCache(tmp_path, 3 * MB)
     assert not cache.has("a")
-    cache.take("b", 2 * MB, filling).close()
+    cache.take("b", size(2), filling).close()
     assert entries(tmp_path) == {"b"}
 
 

@@ -100,6 +100,9 @@ def test_a_gpu_has_a_bound_of_its_own(loads: Loads) -> None:
     assert pool.held().models == ("b@1",)
     pool.get(model("c"))
     assert pool.held().models == ("b@1", "c@1")
+    pool.get(replace(model("b"), options={"device": "cuda:0"}, gpu_memory_mb=60))
+    pool.get(replace(model("d"), options={"device": "cuda:0"}, gpu_memory_mb=60))
+    assert pool.held().models == ("c@1", "d@1"), "room on the GPU is made there, though c was unused for longer"
 
 
 def test_threads_that_want_the_same_model_load_it_once(loads: Loads) -> None:

@@ -14,6 +14,7 @@ from tradu.errors import ModelError, RequestError
 from tradu.inference import engines, manifest, model_store, weights
 from tradu.inference.engines.firefox import status
 from tradu.inference.model import Model
+from tradu.inference.model_cache import ModelCache
 from tradu.settings import Settings
 
 MINE = Model("mine", "", "firefox", "standard", "en", "pt", "MIT", 1, 1.0, weights="mine")
@@ -72,6 +73,17 @@ def test_a_model_is_fetched_once_and_compared(
     weights.release(mine.checksum)
     assert weights.fetch(mine, settings) == place
     weights.release(mine.checksum)
+
+
+def test_one_that_is_evicted_at_that_moment_still_counts_with_its_size(
+    folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = added(folder, settings)
+    remote(monkeypatch)
+    monkeypatch.setattr(ModelCache, "has", lambda _cache, _checksum: True)  # it was there just now
+    weights.fetch(mine, settings)
+    weights.release(mine.checksum)
+    assert (settings.home / "model-cache" / f"{mine.checksum}.lock").read_text() == "2001"
 
 
 @pytest.mark.parametrize("harm", ["changed", "gone", "manifest", "path"])

@@ -143,6 +143,10 @@ def test_workers_of_pools_come_besides_and_know_their_pool(tmp_path: Path) -> No
     listed = services.dask_workers(layout, Host(4, 8 * GIB, 0))
     assert [service.environment.get("TRADU_POOL") for service in listed] == [None, None, "gpu"]
     assert len({service.name for service in listed}) == 3
+    names = [service.command[service.command.index("--name") + 1] for service in listed]
+    assert len(set(names)) == 3
+    prefix = services.worker_name(layout, "")
+    assert [name.startswith(prefix) for name in names] == [True, True, False], "the controller counts the scaled ones"
 
 
 def test_no_embedded_server_when_both_databases_are_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
