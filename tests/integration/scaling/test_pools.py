@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from fixtures.ledger import claim, finish, hand_back, make_job
+from tradu.cluster.scaling.controller import Controller
+from tradu.cluster.scaling.decide import Rule
 from tradu.ledger import pools
 from tradu.ledger.connection import Ledger
 from tradu.ledger.sql import QUERIES
+from tradu.settings import Settings
+from tradu.store import Store
 
 WANTED = {"pool": "cpu", "wanted": 2, "direction": 1, "changed_at": 0.0, "spare_since": None}
 DECIDED = {"pool": "cpu", "before": 1, "wanted": 2, "rule": "queue", "reason": "r", "inputs": "{}"}
@@ -180,3 +185,20 @@ def test_a_drained_worker_s_blocks_go_back_with_their_budget(ledger: Ledger) -> 
 )
 def test_agents_share_what_is_wanted(wanted: int, capacities: list[tuple[str, int]], expected: dict[str, int]) -> None:
     assert pools.shares(wanted, capacities) == expected
+
+
+def test_metrics_that_can_not_be_written_stop_no_decision(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tradu.cluster.scaling.scheduler.CALL_SECONDS", 0.1)
+    lead(ledger, "a")
+    with ledger.transaction() as tx:
+        tx.run("want", epoch=1, **WANTED)
+        tx.run("step_down", holder="a", epoch=1)
+    settings = Settings(home=tmp_path, dask_scheduler="tcp://127.0.0.1:1")
+    Store(settings.store).create()
+    (tmp_path / "metrics").write_text("in the way of the folder")
+    assert Controller(ledger, settings, "b").tick()["cpu"].rule is Rule.STALE
+    assert "metrics can't be written" in caplog.text
+    with ledger.transaction() as tx:
+        assert tx.rows("decisions_about", pools.DecisionRow, pool="cpu", limit=1)

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradu.cluster.scaling.decide import SOURCES, Rule, Signals, State, TierLatency, decide
+from tradu.cluster.scaling.metrics import Metrics
 from tradu.cluster.scaling.policy import Policy, load_policies
 from tradu.cluster.scaling.simulate import Load, Step, simulate
 from tradu.errors import RequestError
@@ -172,3 +173,17 @@ def test_the_user_s_file_is_merged_and_checked(tmp_path: Path) -> None:
     (tmp_path / "scaling.yaml").write_text("pools:\n  cpu: {flor: 3}\n")
     with pytest.raises(RequestError, match=r"pool 'cpu': flor: Extra inputs"):
         load_policies(settings)
+
+
+def test_the_metrics_of_one_pool_hide_no_other_s(tmp_path: Path) -> None:
+    file = tmp_path / "metrics" / "controller.prom"
+    grows = decide(POLICY, State(wanted=2), QUEUE, 0.0)
+    blind = decide(POLICY, State(wanted=2), replace(QUEUE, ages={}), 0.0)
+    Metrics(file).write({"cpu": (QUEUE, grows), "gpu": (QUEUE, blind)}, 1)
+    ones = {
+        line.split(" ")[0] for line in file.read_text().splitlines() if "_decision{" in line and line.endswith(" 1.0")
+    }
+    assert ones == {
+        f'tradu_pool_decision{{pool="{pool}",rule="{decision.rule}"}}'
+        for pool, decision in (("cpu", grows), ("gpu", blind))
+    }

@@ -115,7 +115,7 @@ class Controller:
             begun = time.monotonic()
             try:
                 self.tick()
-            except (TraduError, psycopg.Error) as error:  # the next tick tries again; workers stay as they are
+            except (TraduError, psycopg.Error, OSError) as error:  # the next tick tries again; workers stay as they are
                 log.warning("nothing decided: %s", error)
             ended.wait(max(0.0, TICK_SECONDS - (time.monotonic() - begun)))
         if self.epoch:
@@ -146,7 +146,8 @@ class Controller:
             return {}
 
     def _decide_all(self, epoch: int) -> dict[str, Decision]:
-        decided, trusted = {}, self._trusted()
+        decided: dict[str, tuple[Signals, Decision]] = {}
+        trusted = self._trusted()
         with self._ledger.transaction() as tx:
             tx.idle_at_most(IDLE_SECONDS)
             seen, known = observe(tx), pools.pools(tx)
@@ -161,8 +162,12 @@ class Controller:
                 decision = decide(policy, before, signals, seen.now)
                 if name in known or decision.rule not in (Rule.STALE, Rule.LEDGER):  # a pool begins with what is seen
                     self._write(tx, epoch, policy, before, decision, name, signals, seen.now)
-                    decided[name] = decision
-        return decided
+                    decided[name] = signals, decision
+        try:
+            self._metrics.write(decided, epoch)
+        except OSError as error:  # a full disk hides the figures, and stops no pool
+            log.warning("metrics can't be written: %s", error)
+        return {name: decision for name, (_, decision) in decided.items()}
 
     def _signals(self, name: str, policy: Policy, own: Sequence[Agent], seen: Observed, trusted: bool) -> Signals:
         now = time.monotonic()
@@ -220,7 +225,6 @@ class Controller:
         inputs = {"signals": asdict(signals), "state": asdict(before), "policy": policy.model_dump(), "now": now}
         said = {"rule": decision.rule, "reason": decision.reason, "inputs": Jsonb(inputs)}
         tx.run("add_decision", pool=name, epoch=epoch, before=before.wanted, wanted=after.wanted, **said)
-        self._metrics.write(name, signals, decision, epoch)
         if after.wanted != before.wanted:
             log.info("pool %s: %d -> %d workers, %s", name, before.wanted, after.wanted, decision.reason)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
-from tradu.cluster.scaling.decide import Decision, Signals
+from tradu.cluster.scaling.decide import Decision, Rule, Signals
 from tradu.ledger.buckets import Bucket
 
 
@@ -16,7 +16,6 @@ class Metrics:
 
     def __init__(self, file: Path) -> None:
         self._file, self._registry = file, CollectorRegistry()
-        file.parent.mkdir(parents=True, exist_ok=True)
         self._wanted = self._gauge("wanted_workers", "Workers that are wanted")
         self._workers = self._gauge("workers", "Workers that take work")
         self._capacity = self._gauge("capacity_workers", "Workers that the machines carry")
@@ -44,16 +43,22 @@ class Metrics:
             self._refused.labels(bucket.name).set(bucket.refused)
             self._wait.labels(bucket.name).set(bucket.wait_seconds)
 
-    def write(self, pool: str, signals: Signals, decision: Decision, epoch: int) -> None:
-        """Replace the file."""
-        self._wanted.labels(pool).set(decision.wanted)
-        self._workers.labels(pool).set(signals.workers)
-        self._capacity.labels(pool).set(signals.capacity)
-        self._queued.labels(pool).set(signals.queued)
-        self._oldest.labels(pool).set(signals.oldest_seconds)
-        self._busy.labels(pool).set(signals.busy or 0.0)
-        self._errors.labels(pool).set(signals.error_rate or 0.0)
-        self._epoch.labels(pool).set(epoch)
-        self._rule.clear()
-        self._rule.labels(pool, decision.rule.value).set(1)
+    def write(self, decided: Mapping[str, tuple[Signals, Decision]], epoch: int) -> None:
+        """Replace the file with what was decided about each pool.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        for pool, (signals, decision) in decided.items():
+            self._wanted.labels(pool).set(decision.wanted)
+            self._workers.labels(pool).set(signals.workers)
+            self._capacity.labels(pool).set(signals.capacity)
+            self._queued.labels(pool).set(signals.queued)
+            self._oldest.labels(pool).set(signals.oldest_seconds)
+            self._busy.labels(pool).set(signals.busy or 0.0)
+            self._errors.labels(pool).set(signals.error_rate or 0.0)
+            self._epoch.labels(pool).set(epoch)
+            for rule in Rule:
+                self._rule.labels(pool, rule.value).set(rule is decision.rule)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         write_to_textfile(str(self._file), self._registry)
