@@ -9,6 +9,8 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tradu.errors import SystemicError
+
 
 def _repository() -> Path:
     return Path(__file__).resolve().parents[2]
@@ -202,13 +204,13 @@ class Settings(BaseSettings):
         """PostgreSQL connection string of the ledger.
 
         Raises:
-            RuntimeError: no URL is set and no embedded server was set up.
+            SystemicError: no URL is set and no embedded server was set up.
         """
         if self.ledger_url is not None:
             return self.ledger_url.get_secret_value()
         file = self.home / "ledger.url"
         if not file.is_file():
-            raise RuntimeError(
+            raise SystemicError(
                 f"no ledger: set TRADU_LEDGER_URL or start the local stack with `tradu up` ({file} is missing)"
             )
         return file.read_text().strip()
@@ -218,7 +220,7 @@ class Settings(BaseSettings):
         """PostgreSQL connection string under which history may be deleted: of the role `tradu_archive`.
 
         Raises:
-            RuntimeError: no URL is set and no embedded server was set up.
+            SystemicError: no URL is set and no embedded server was set up.
         """
         if self.archive_url is not None:
             return self.archive_url.get_secret_value()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from tradu.cli import options, removal
 from tradu.cli.output import Output, money
+from tradu.cli.person import me
 from tradu.errors import RequestError
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def run(
         _show_due(output, found)
         return
     for number, one in enumerate(found, 1):
-        archiving.carry_out(one, policy, getpass.getuser(), done)
+        archiving.carry_out(one, policy, me(), done)
         output.warn(f"{number:,} of {len(found):,}: {one.act} {one.job_id}")
     if as_json:
         output.data(done.counts())

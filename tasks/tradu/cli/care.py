@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tradu.cli import options
 from tradu.cli.output import Output
+from tradu.cli.person import me
 from tradu.errors import RequestError
 from tradu.ledger.states import Decision
 
@@ -121,7 +121,7 @@ def decide(
     job = find_job(ledger, job_id)
     if job.stopped_by is None:
         raise RequestError(f"job {job.job_id} ({job.state}) waits for no decision")
-    go_on = line.decide(str(job.job_id), job.stopped_by, decision, getpass.getuser())
+    go_on = line.decide(str(job.job_id), job.stopped_by, decision, me())
     run_id = new_run(client, job) if go_on else None
     if as_json:
         output.data({"job_id": job.job_id, "decision": decision, "run_id": run_id})
@@ -214,7 +214,7 @@ def accept(
     output, opened, store = Output(as_json), open_ledger(settings), Store(settings.store)
     if not yes:
         typer.confirm("Go on with this ledger and this store, whatever they have forgotten?", abort=True)
-    renewed = rewind.accept(opened, store, getpass.getuser())
+    renewed = rewind.accept(opened, store, me())
     if as_json:
         output.data(renewed)
     else:

@@ -23,11 +23,7 @@ def open_ledger(settings: Settings) -> Ledger:
         SystemicError: there is none yet, or it can't be reached within 5 s (a pool would go on trying for 30).
     """
     try:
-        dsn = settings.ledger_dsn
-    except RuntimeError as error:
-        raise SystemicError(str(error)) from error
-    try:
-        psycopg.connect(dsn, connect_timeout=CONNECT_SECONDS).close()
+        psycopg.connect(settings.ledger_dsn, connect_timeout=CONNECT_SECONDS).close()
     except psycopg.OperationalError as error:
         raise SystemicError(
             f"the ledger can't be reached ({error}): start the stack with `tradu up`, or see `tradu doctor`"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -10,6 +9,7 @@ import typer
 
 from tradu.cli import options
 from tradu.cli.output import Output
+from tradu.cli.person import me
 from tradu.errors import RequestError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def retry(
 
     if profile is not None:
         load_registry(get_settings()).profile(profile)
-    _decide(job_id, blocks, as_json, lambda ledger, job, ids: decisions.retry(ledger, job, ids, _me(), profile))
+    _decide(job_id, blocks, as_json, lambda ledger, job, ids: decisions.retry(ledger, job, ids, me(), profile))
 
 
 @quarantine.command()
@@ -144,12 +144,7 @@ def release(job_id: options.JobId, blocks: Blocks = None, as_json: options.Json 
     """
     from tradu.ledger import decisions
 
-    _decide(job_id, blocks, as_json, lambda ledger, job, ids: decisions.release(ledger, job, ids, _me()))
-
-
-def _me() -> str:
-    """Who decides: the account's name."""
-    return getpass.getuser()
+    _decide(job_id, blocks, as_json, lambda ledger, job, ids: decisions.release(ledger, job, ids, me()))
 
 
 def _decide(job_id: str, blocks: list[str] | None, as_json: bool, act: _Act) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from tradu.cli import options
 from tradu.cli.output import Output
+from tradu.cli.person import me
 from tradu.errors import RequestError
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -42,7 +42,7 @@ def purge(
     from tradu.settings import get_settings
 
     settings = get_settings()
-    output, ledger, me = Output(as_json), open_ledger(settings), getpass.getuser()
+    output, ledger, by = Output(as_json), open_ledger(settings), me()
     if sum(map(bool, (job_id, document, tenant))) > 1:
         raise RequestError("say one of a job, --document and --tenant")
     found = [] if document or tenant else archiving.due_now(archiving.PURGING)
@@ -51,10 +51,10 @@ def purge(
     what = f"document {document}" if document else f"tenant {tenant}" if tenant else f"{len(found):,} jobs"
     if (found or document or tenant) and not yes:
         typer.confirm(f"Remove {what} for ever?", abort=True)
-    counts = erase.on_request(me, document, tenant)
+    counts = erase.on_request(by, document, tenant)
     done, policy = archiving.Done(), load_policy(settings)
     for one in found:
-        archiving.carry_out(one, policy, me, done, kind="job" if job_id else "retention")
+        archiving.carry_out(one, policy, by, done, kind="job" if job_id else "retention")
     if as_json:
         output.data({**counts, **done.jobs})
     else:
@@ -92,7 +92,7 @@ def _hold(job_id: str, held: bool, as_json: bool) -> None:
 
     output, ledger = Output(as_json), open_ledger(get_settings())
     job = find_job(ledger, job_id)
-    catalogue.hold(ledger, job.job_id, held, getpass.getuser())
+    catalogue.hold(ledger, job.job_id, held, me())
     if as_json:
         output.data({"job_id": job.job_id, "legal_hold": held})
     else:

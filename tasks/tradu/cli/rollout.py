@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from tradu.cli import options
 from tradu.cli.output import Output
+from tradu.cli.person import me
 from tradu.errors import RequestError
 from tradu.rollouts.decision import Limits
 
@@ -129,7 +129,7 @@ def promote(rollout_id: Id, as_json: options.Json = False) -> None:
     from tradu.settings import get_settings
 
     output, ledger = Output(as_json), open_ledger(get_settings())
-    _show(output, ledger, steps.promote(ledger, rollout_id, getpass.getuser()))
+    _show(output, ledger, steps.promote(ledger, rollout_id, me()))
 
 
 @rollout.command()
@@ -145,7 +145,7 @@ def abort(rollout_id: Id, as_json: options.Json = False) -> None:
     from tradu.settings import get_settings
 
     output, ledger = Output(as_json), open_ledger(get_settings())
-    _show(output, ledger, steps.abort(ledger, rollout_id, getpass.getuser()))
+    _show(output, ledger, steps.abort(ledger, rollout_id, me()))
 
 
 def _shares(asked: str) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import signal
 import threading
 import time
@@ -13,6 +12,7 @@ import typer
 from tradu.cli import options
 from tradu.cli.output import Output
 from tradu.cli.output import seconds as duration
+from tradu.cli.person import me
 from tradu.errors import RequestError, SystemicError, TransientError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def set_(
     ledger = _ledger()
     name = _pool(ledger, pool).pool
     with ledger.transaction() as tx:
-        tx.run("set_pool", pool=name, wanted=wanted, by=getpass.getuser())
+        tx.run("set_pool", pool=name, wanted=wanted, by=me())
     _say(as_json, ledger, name, f"Pool {name} shall have {wanted} workers, and is paused: tradu scale resume")
 
 
@@ -202,7 +202,7 @@ def _pause(pool: str | None, *, paused: bool, as_json: bool) -> None:
     ledger = _ledger()
     name = _pool(ledger, pool).pool
     with ledger.transaction() as tx:
-        tx.run("pause_pool", pool=name, paused=paused, by=getpass.getuser())
+        tx.run("pause_pool", pool=name, paused=paused, by=me())
     _say(as_json, ledger, name, f"Pool {name} is {'paused' if paused else 'scaled again'}.")
 
 

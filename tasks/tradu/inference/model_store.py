@@ -7,6 +7,7 @@ The manifest is written last: a copy that was broken off is no model, and adding
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,7 +109,11 @@ def _folder(source: str, settings: Settings) -> Iterator[Path]:
 def _copy(source: str, folder: Path) -> None:
     filesystem, root = split_uri(source)
     try:
-        names = [path.removeprefix(f"{root}/") for path in filesystem.find(root)]
+        found = filesystem.find(root, detail=True)
+        size, free = sum(one["size"] or 0 for one in found.values()), shutil.disk_usage(folder).free
+        if size > free:
+            raise RequestError(f"{source} has {size / 1e6:,.0f} MB; {folder} has room for {free / 1e6:,.0f}")
+        names = [path.removeprefix(f"{root}/") for path in found]
         store = Store(source)
         for name in _safe(names, source):
             store.copy_out(name, folder / name)

@@ -172,7 +172,11 @@ def download(source: Store, listed: Manifest, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with source.checked(file.path, file.sha256) as stream, target.open("wb") as local:
+                left = file.size_bytes  # the cache has made room for no more
                 while chunk := stream.read(CHUNK_BYTES):
+                    left -= len(chunk)
+                    if left < 0:
+                        raise DamagedError(f"it is larger than {file.size_bytes:,} bytes")
                     local.write(chunk)
                 local.flush()
                 os.fsync(local.fileno())

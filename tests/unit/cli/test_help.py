@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import Result
 
 from tradu.cli.main import app
+from tradu.cli.person import me
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
@@ -69,3 +72,18 @@ def test_wrong_usage_is_2(tradu: Callable[..., Result]) -> None:
     assert tradu("job").exit_code == 2
     assert tradu("translate", "x.txt").exit_code == 2
     assert tradu("blocks", "abc", "--state", "NONSENSE").exit_code == 2
+
+
+@pytest.mark.parametrize("service", ["controller", "agent"])
+def test_without_a_ledger_a_service_says_what_to_do(service: str, home: Path, tradu: Callable[..., Result]) -> None:
+    result = tradu(service)
+    assert result.exit_code == 3
+    assert "tradu up" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_an_account_without_a_name_has_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)
+    assert me() == "54321"

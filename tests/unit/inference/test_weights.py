@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from tradu.inference.engines.firefox import status
 from tradu.inference.model import Model
 from tradu.inference.model_cache import ModelCache
 from tradu.settings import Settings
+from tradu.store import CHUNK_BYTES
 
 MINE = Model("mine", "", "firefox", "standard", "en", "pt", "MIT", 1, 1.0, weights="mine")
 
@@ -107,6 +109,21 @@ def test_what_is_damaged_is_not_used(
         weights.fetch(mine, settings)
     assert not (settings.home / "model-cache" / mine.checksum).exists()
     assert not (settings.home.parent / "evil").exists()
+
+
+def test_no_more_is_fetched_than_there_is_room_for(
+    folder: Path, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = added(folder, settings)
+    place = weights.fetch(mine, settings)
+    (place / "a.bin").write_bytes(b"a" * 3 * CHUNK_BYTES)
+    store = weights.prefix_of(mine, settings)
+    with pytest.raises(ModelError, match="larger than 1,000 bytes"):
+        weights.download(store, weights.manifest_of(store), tmp_path / "cache")
+    assert (tmp_path / "cache" / "a.bin").stat().st_size <= 1000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(RequestError, match="room for"):
+        model_store._copy(folder.as_uri(), tmp_path)
 
 
 def test_a_copy_that_was_broken_off_is_completed(folder: Path, settings: Settings) -> None:
