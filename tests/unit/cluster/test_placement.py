@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradu.cluster import FEEDERS, is_alive
+from tradu.cluster import FEEDERS, alive, is_alive
 from tradu.cluster.placement import Host, Need, place
 
 
@@ -115,18 +115,21 @@ class Scheduler:
 
 
 def test_a_submission_whose_tasks_no_worker_may_take_is_dead() -> None:
-    def alive(*tasks: Task) -> bool:
+    def lives(*tasks: Task) -> bool:
         return is_alive("job", 1, 2, dask_scheduler=Scheduler(*tasks))
 
-    assert alive(Task("processing", restricted=True))
-    assert alive(Task("no-worker", restricted=False))
-    assert alive(Task("memory", restricted=False), Task("queued", restricted=True))
-    assert not alive(Task("no-worker", restricted=True), Task("memory", restricted=True))
+    assert lives(Task("processing", restricted=True))
+    assert lives(Task("no-worker", restricted=False))
+    assert lives(Task("memory", restricted=False), Task("queued", restricted=True))
+    assert not lives(Task("no-worker", restricted=True), Task("memory", restricted=True))
 
 
 class Fed:
     def feeds(self, job: str, shard: int, epoch: int) -> bool:
         return (job, shard, epoch) == ("job", 1, 2)
+
+    def fed(self) -> set[tuple[str, int]]:
+        return {("job", 1)}
 
 
 def test_a_submission_lives_while_it_is_fed_and_something_of_it_may_run() -> None:
@@ -136,3 +139,5 @@ def test_a_submission_lives_while_it_is_fed_and_something_of_it_may_run() -> Non
     assert is_alive("job", 1, 2, dask_scheduler=between)
     assert not is_alive("job", 1, 3, dask_scheduler=between)
     assert not is_alive("job", 1, 2, dask_scheduler=stranded)
+    assert alive([("job", 1), ("job", 2)], dask_scheduler=between) == {("job", 1)}
+    assert alive([("job", 1)], dask_scheduler=stranded) == set()
