@@ -47,7 +47,7 @@ test-engines: setup  ## The tests of the further engines: fetches CTranslate2, T
 	@$(call fetch,torch) && $(call fetch,engines,--no-deps)
 	PYTHONPATH=.venv/torch:.venv/engines HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/integration/inference
 
-load: setup  ## Load on a stack of its own, for minutes: do workers follow it, and does nothing grow?
+load: setup  ## Load on a stack of its own: bursts, and ten times what it can carry. A quarter of an hour.
 	$(BIN)/python -m pytest tests/load -s
 
 drills: setup  ## Kill what runs while it runs, and prove that nothing is lost: up to 40 minutes a seed.
