@@ -17,12 +17,12 @@ from packaging.utils import canonicalize_name
 
 from tradu.errors import TraduError
 from tradu.settings import Settings
-from tradu.stack import health, ports
+from tradu.stack import airflow_config, health, ports, postgres
 from tradu.stack.airflow_config import api_password
 from tradu.stack.databases import airflow_is_current
-from tradu.stack.host import GIB, MIB, this_host
+from tradu.stack.host import GIB, MIB, Host, this_host
 from tradu.stack.layout import Layout
-from tradu.stack.services import worker_count
+from tradu.stack.services import dask_workers, worker_count, worker_memory_bytes
 from tradu.stack.supervise import Supervisor
 
 _PYTHONS = ((3, 11), (3, 13))
@@ -95,6 +95,31 @@ def _memory(_layout: Layout, _running: bool) -> Iterator[Finding]:
     message = f"{host.memory_bytes / GIB:.1f} GiB, {host.cores} cores"
     remedy = "the stack needs 2 GiB and works well with 4 GiB: raise the limit, or set TRADU_WORKERS=1"
     yield _graded("memory", host.memory_bytes, _MEMORY_BYTES, message, remedy)
+
+
+def _sizes(layout: Layout, _running: bool) -> Iterator[Finding]:
+    """What `tradu up` makes of the machine."""
+    host = this_host()
+    yield Finding("sizes", Level.OK, sizes(layout, host))
+
+
+def sizes(layout: Layout, host: Host) -> str:
+    """How the stack would fill a machine: workers, PostgreSQL, tasks of Airflow."""
+    from tradu.cluster.workers import budget_mb
+
+    parts = []
+    if count := len(dask_workers(layout, host)):
+        memory = worker_memory_bytes(host, count)
+        models = budget_mb(layout.settings, memory)["cpu"]
+        parts.append(
+            f"workers: {count}, each of one thread and {memory / MIB:.0f} MiB, {models:.0f} MB of it for models"
+        )
+    if layout.postgres is not None:
+        buffers = postgres.parameters(host.memory_bytes)["shared_buffers"].removesuffix("MB")
+        parts.append(f"PostgreSQL with {buffers} MiB of shared buffers")
+    slots = airflow_config.parallelism(host, layout.settings.airflow_schedulers)
+    parts.append(f"{slots} Airflow tasks at once a scheduler")
+    return "; ".join(parts)
 
 
 def _gpu(_layout: Layout, _running: bool) -> Iterator[Finding]:
@@ -257,6 +282,7 @@ _CHECKS = (
     _python,
     _disk,
     _memory,
+    _sizes,
     _shared_memory,
     _gpu,
     _neural_kernel,

@@ -117,6 +117,11 @@ def worker_count(layout: Layout, host: Host) -> int:
     return (host.gpus or host.cores) if layout.runs_dask_scheduler else 0
 
 
+def worker_memory_bytes(host: Host, count: int) -> int:
+    """Memory limit of each of so many workers of this machine."""
+    return max(512 * MIB, int(host.memory_bytes * _WORKERS_SHARE / count))
+
+
 def pool_of(host: Host) -> str:
     """The pool that a machine's workers belong to."""
     return "gpu" if host.gpus else "cpu"
@@ -137,7 +142,7 @@ def dask_workers(layout: Layout, host: Host) -> list[Service]:
 def _dask_worker(layout: Layout, host: Host, index: int, count: int, pool: str) -> Service:
     # those of other pools begin otherwise: the controller counts a pool's workers by the beginnings of their names
     name = worker_name(layout, str(index)) if pool == "default" else f"{layout.identity[:4]}.{pool}-{index}"
-    memory_bytes = max(512 * MIB, int(host.memory_bytes * _WORKERS_SHARE / count))
+    memory_bytes = worker_memory_bytes(host, count)
     kind = ("cuda", "worker") if host.gpus else ("worker",)
     # dask cuda worker has a nanny of its own and no flag against it
     single = () if host.gpus else ("--no-nanny", "--no-dashboard")

@@ -10,6 +10,7 @@ import pytest
 
 from tradu.settings import Settings
 from tradu.stack import doctor
+from tradu.stack.host import GIB, Host
 from tradu.stack.layout import Layout
 
 
@@ -33,6 +34,17 @@ def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     (finding,) = doctor._store(layout, False)
     assert (finding.level, finding.name) == ("error", "store")
     assert "TRADU_STORE_URL" in finding.remedy
+
+
+def test_a_bigger_machine_is_used_without_a_setting(tmp_path: Path) -> None:
+    layout = Layout(Settings(home=tmp_path))
+    small, large = (doctor.sizes(layout, Host(cores, cores * 8 * GIB, 0)) for cores in (1, 16))
+    assert small == (
+        "workers: 1, each of one thread and 4915 MiB, 3092 MB of it for models; "
+        "PostgreSQL with 1024 MiB of shared buffers; 4 Airflow tasks at once a scheduler"
+    )
+    assert "workers: 16, each of one thread and 4915 MiB" in large
+    assert "16384 MiB of shared buffers; 32 Airflow tasks" in large
 
 
 def test_a_kernel_that_is_not_compiled_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
