@@ -77,8 +77,9 @@ class ShardPoller:
                         await asyncio.sleep(max(self._poll, took * BUSY_SHARE))
                     await connection.execute(QUERIES["leave_instance"], {"instance_id": instance_id("trigger")})
                     self._seen_at = float("-inf")
-            except psycopg.Error as error:
-                log.warning("the ledger does not answer (%s); asking again in %s s", error, RETRY_SECONDS)
+            except Exception as error:  # whatever it is: who waits here would wait for ever
+                said = f"{type(error).__name__}: {error}"
+                log.warning("the ledger does not answer (%s); asking again in %s s", said, RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _tick(self, connection: Any) -> float:
@@ -206,15 +207,14 @@ class TurnPoller:
                 self._waiters.pop(job_id, None)
 
     async def _run(self) -> None:
-        from tradu.errors import TraduError
-
         while self._waiters:
             try:
                 for job_id in await asyncio.to_thread(_take_turn, list(self._waiters)):
                     for turn in self._waiters.get(job_id, ()):
                         turn.set()
-            except (TraduError, OSError) as error:
-                log.warning("no turn could be taken (%s); trying again in %s s", error, RETRY_SECONDS)
+            except Exception as error:  # whatever it is: who waits here would wait for ever
+                said = f"{type(error).__name__}: {error}"
+                log.warning("no turn could be taken (%s); trying again in %s s", said, RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(self._poll)
 
