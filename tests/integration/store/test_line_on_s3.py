@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from fixtures.line import Line, opened
+from fixtures.postgres import TestServer
 from tradu import layout
 from tradu.errors import StoreError
 from tradu.settings import get_settings
@@ -25,10 +26,17 @@ FILES = {
 
 @pytest.fixture
 def on_s3(
-    s3_store: Store, ledger_database: str, dask_cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_store: Store,
+    postgres_server: TestServer,
+    empty_ledger: str,
+    dask_cluster: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Line]:
-    with opened(ledger_database, dask_cluster, tmp_path / "s3", s3_store.uri, monkeypatch) as line:
+    database = postgres_server.create(empty_ledger)  # beside that of `the_line`
+    with opened(database, dask_cluster, tmp_path / "s3", s3_store.uri, monkeypatch) as line:
         yield line
+    postgres_server.drop(database)
 
 
 def outputs(line: Line, job: str) -> dict[str, bytes]:
