@@ -86,7 +86,7 @@ def current_policy() -> AdmissionPolicy:
     Raises:
         RequestError: a file can't be read or used.
     """
-    return _policy(policies.stamp("admission", get_settings()))
+    return _policy(policies.stamp(get_settings(), "admission"))
 
 
 @lru_cache(maxsize=1)

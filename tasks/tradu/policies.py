@@ -30,13 +30,13 @@ def load(kind: type[Policy], name: str, settings: Settings) -> Policy:
     return checked(kind, content, str(own if own.is_file() else shipped))
 
 
-def stamp(name: str, settings: Settings) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a file of `<name>.yaml` does."""
+def stamp(settings: Settings, *names: str) -> tuple[tuple[str, int, int, int], ...]:
+    """What changes when a file of `<name>.yaml` does, for any of these names."""
     found = []
-    for file in _files(name, settings):
+    for file in (file for name in names for file in _files(name, settings)):
         with suppress(FileNotFoundError):
             stat = file.stat()
-            found.append((str(file), stat.st_mtime_ns, stat.st_size))
+            found.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
     return tuple(found)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tradu import policies
 from tradu.entries import checked, entries, read
 from tradu.errors import RequestError, SystemicError, TraduError
 from tradu.inference import engines, languages, weights
@@ -208,8 +209,7 @@ def load_registry(settings: Settings | None = None) -> Registry:
 
 def stamp(settings: Settings) -> tuple[object, ...]:
     """What changes when a file changes that `load_registry` reads."""
-    files = [folder / f"{key}.yaml" for folder in (settings.include, settings.home) for key in ("models", "profiles")]
-    return tuple((str(f), s.st_mtime_ns, s.st_size, s.st_ino) for f in files if f.is_file() and (s := f.stat()))
+    return policies.stamp(settings, "models", "profiles")
 
 
 def shipped_names(settings: Settings) -> frozenset[str]:
