@@ -13,6 +13,8 @@ LEAST_BEATS = 2
 """A worker that was told to retire is idle when it has reported so twice since: what it said before may be old."""
 DRAIN_SECONDS = 60.0
 """So long a worker may work on what it has, before that is handed back."""
+ROLL_AFTER_SECONDS = 2.0
+"""A request to roll is so old when the first worker retires: one that has been started since is then surely younger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,14 @@ def leaving(worker: Worker) -> bool:
 
 
 def to_roll(workers: Sequence[Worker], roll_age_seconds: float | None) -> list[Worker]:
-    """The workers that are older than the request to start all of them again."""
+    """The workers that are older than the request to start all of them again.
+
+    The supervisor takes both times of an uptime down to whole seconds, so that it may be off by one either way: none
+    that is older is left out, and one that began less than `ROLL_AFTER_SECONDS` after the request may be among them.
+    """
     if roll_age_seconds is None:
         return []
-    return [
-        w for w in workers if w.up and w.uptime_seconds + 1 > roll_age_seconds
-    ]  # the supervisor counts whole seconds
+    return [w for w in workers if w.up and w.uptime_seconds + 1 > roll_age_seconds]
 
 
 def plan(
@@ -76,7 +80,7 @@ def plan(
         return actions
     if missing < 0:
         return actions + [(Do.RETIRE, w.service) for w in staying[missing:]]
-    old = to_roll(staying, roll_age_seconds)
+    old = to_roll(staying, roll_age_seconds) if (roll_age_seconds or 0.0) >= ROLL_AFTER_SECONDS else []
     if old and not going and all(w.joined for w in staying) and missing <= 0:
         actions.append((Do.RETIRE, old[0].service))
     return actions

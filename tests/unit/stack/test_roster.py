@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tradu.stack.roster import DRAIN_SECONDS, LEAST_BEATS, Do, Worker, plan
+from tradu.stack.roster import DRAIN_SECONDS, LEAST_BEATS, ROLL_AFTER_SECONDS, Do, Worker, plan, to_roll
 
 UP = Worker("w0", up=True, uptime_seconds=100, joined=True)
 DOWN = Worker("w0", up=False)
@@ -35,6 +35,7 @@ def named(*workers: Worker) -> list[Worker]:
         # one that is leaving is replaced by one that is down, or by itself when it has left
         ([UP, RETIRING, DOWN], 2, None, [(Do.STOP, "w1"), (Do.START, "w2")]),
         ([UP, UP], 2, 50.0, [(Do.RETIRE, "w0")]),
+        ([UP, UP], 2, ROLL_AFTER_SECONDS - 0.1, []),
         ([replace(UP, uptime_seconds=10), UP], 2, 50.0, [(Do.RETIRE, "w1")]),
         ([replace(UP, uptime_seconds=10, joined=False), UP], 2, 50.0, []),
         ([RETIRING, UP], 2, 50.0, [(Do.STOP, "w0")]),
@@ -48,6 +49,21 @@ def test_the_next_step(workers: list[Worker], target: int, roll: float | None, e
 def test_without_a_scheduler_workers_are_only_started() -> None:
     assert plan(named(UP, UP, RETIRING), 1, 50.0, cluster=False) == []
     assert plan(named(UP, DOWN), 2, 50.0, cluster=False) == [(Do.START, "w1")]
+
+
+seconds = st.floats(0, 100)
+
+
+@given(started=seconds, asked=seconds, after=seconds)
+def test_each_worker_is_rolled_once_however_the_supervisor_cuts_its_seconds(
+    started: float, asked: float, after: float
+) -> None:
+    now = max(started, asked + ROLL_AFTER_SECONDS) + after
+    old = to_roll([replace(UP, uptime_seconds=int(now) - int(started))], now - asked)
+    if started < asked:
+        assert old
+    if started >= asked + ROLL_AFTER_SECONDS:
+        assert not old
 
 
 workers = st.lists(
