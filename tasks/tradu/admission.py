@@ -48,6 +48,7 @@ class AdmissionPolicy(BaseModel):
     most_running: int = Field(ge=1)
     most_deferred: int = Field(ge=1)
     ageing_minutes: float = Field(gt=0)
+    shard_seconds: float = Field(60, gt=0)
     tenants: Mapping[str, Tenant]
     pools: Mapping[str, Pool] = {}
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 QUARANTINE_CHUNK = 5_000
+MEASURED_SECONDS = 10.0
+"""A route whose engines took less than this since yesterday has no measured pace."""
 QUARANTINED_IN_LOG = 100
 """A gate logs so many blocks one by one; `tradu blocks JOB --state ERROR` lists them all."""
 
@@ -132,14 +134,18 @@ def gate_documents(job_id: str) -> GateResult:
 
 def partition(job_id: str) -> Partitioned:
     """Cut documents to segments, blocks and batches, and plan the shards; meanwhile the workers load the models."""
+    from tradu.admission import load_policy
     from tradu.cluster.warm import warm
     from tradu.inference.registry import load_registry
+    from tradu.inference.routes import pace_of
     from tradu.partitioning.partition import partition as cut
     from tradu.quality.checks import check_source
 
     with _working_on(job_id, "partition") as c:
         registry, profile = load_registry(c.settings), c.job.profile
         warm(c.ledger, c.settings, registry)  # the workers have until the first shard comes
+        with c.ledger.transaction(c.job.request_id) as tx:
+            measured: dict[str, float] = dict(tx.tuples("measured_paces", least_seconds=MEASURED_SECONDS))
 
         def cost(source: str, target: str) -> float:
             try:
@@ -147,13 +153,22 @@ def partition(job_id: str) -> Partitioned:
             except RequestError:  # no model: its blocks are quarantined with that reason, at no cost
                 return 0.0
 
+        def pace(source: str, target: str) -> float | None:
+            with suppress(RequestError):
+                plan = registry.plan(source, target, profile)
+                return pace_of(plan.rungs, plan.shares, measured)
+            return None
+
         def leads(source: str, target: str) -> bool:
             with suppress(RequestError):
                 return bool(registry.routes(source, target, profile))
             return False
 
         options = jobs.format_options(c.job)
-        done = cut(c.job, options, c.ledger, c.store, c.settings, check=check_source, cost=cost, leads=leads)
+        done = cut(
+            c.job, options, c.ledger, c.store, c.settings, check=check_source, cost=cost, pace=pace, leads=leads,
+            shard_seconds=load_policy(c.settings).shard_seconds,
+        )  # fmt: skip
         with c.ledger.transaction(c.job.request_id) as tx:
             tx.run("measure_job", job_id=c.job.job_id)
         _refuse_if_too_dear(c, registry)

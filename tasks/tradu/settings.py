@@ -135,7 +135,9 @@ class Settings(BaseSettings):
     batch_chars: int = Field(32_000, description="Characters of source text a worker claims at once.")
     max_shards: int = Field(32, ge=1, le=1_024, description="Most shards (mapped Airflow tasks) of one job.")
     min_shard_chars: int = Field(
-        200_000, description="A shard is not made smaller than this, characters of source text."
+        200_000,
+        ge=1,
+        description="While nothing is measured a shard is not made smaller than this, characters of source text.",
     )
 
     lease_seconds: float = Field(

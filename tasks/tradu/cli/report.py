@@ -136,6 +136,8 @@ def _show_head(report: Report, output: Output) -> None:
     counts = ", ".join(f"{p.blocks:,} {p.state}" for p in report.progress) or "none yet"
     output.say(f"  {job.source} -> {', '.join(job.targets)}, profile {job.profile}")
     output.say(f"  {len(report.documents):,} documents; blocks: {counts}")
+    if job.sharding:
+        output.say(f"  {job.sharding['shards']} shards ({job.sharding['rule']}): {job.sharding['reason']}")
     if job.source == "auto" and report.languages:
         found = "; ".join(
             f"{each.blocks:,} {'already in' if each.passed else f'from {each.source} to'} {each.target}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from tradu.inference.languages import ANY, base, distance
 from tradu.inference.model import Model, Route
@@ -28,6 +28,22 @@ def is_higher(tier: str, other: str) -> bool:
 def cost_of(route: Route) -> float:
     """What a route costs, CPU seconds per million characters of source."""
     return sum(model.cpu_seconds_per_million_chars for model in route)
+
+
+def pace_of(rungs: Sequence[Route], shares: Sequence[float], measured: Mapping[str, float]) -> float | None:
+    """What a million characters take a worker that climbs these rungs, seconds; None: the first is not measured.
+
+    Args:
+        rungs: the first route of each tier.
+        shares: of the characters that reach each of them.
+        measured: seconds per million characters of routes, named by their models' identities, joined by +.
+    """
+    names = ["+".join(model.identity for model in rung) for rung in rungs]
+    if names[0] not in measured:
+        return None
+    return sum(
+        share * measured.get(name, cost_of(rung)) for name, share, rung in zip(names, shares, rungs, strict=True)
+    )
 
 
 def find_routes(

@@ -131,7 +131,7 @@ VALUES (%(job_id)s, %(batch)s, %(source)s, %(target)s, %(part)s, %(row_group)s, 
 ON CONFLICT DO NOTHING;
 
 -- batches: every batch of a job with its size, in order; not those of blocks that wait for a tier, which are in them too.
-SELECT batch, source, target, characters FROM batches WHERE job_id = %(job_id)s AND tier = '' ORDER BY batch;
+SELECT batch, source, target, characters, shard FROM batches WHERE job_id = %(job_id)s AND tier = '' ORDER BY batch;
 
 -- place_batches: gives batches their shards.
 UPDATE batches SET shard = p.shard
@@ -140,6 +140,14 @@ WHERE batches.job_id = %(job_id)s AND batches.batch = p.batch;
 
 -- add_shards: the shards of a job; a second time adds nothing.
 INSERT INTO shards (job_id, shard) SELECT %(job_id)s, generate_series(0, %(count)s - 1) ON CONFLICT DO NOTHING;
+
+-- set_sharding: how many shards a job has, and why: decided once.
+UPDATE jobs SET sharding = %(sharding)s WHERE job_id = %(job_id)s;
+
+-- measured_paces: what each route has taken since yesterday (UTC), seconds per million characters; what did little says
+-- nothing.
+SELECT models, sum(seconds) * 1e6 / sum(characters) FROM spending WHERE day >= (now() AT TIME ZONE 'UTC')::date - 1
+GROUP BY models HAVING sum(seconds) >= %(least_seconds)s AND sum(characters) > 0;
 
 -- waiting_shards: shards with blocks that still want a translation.
 SELECT DISTINCT b.shard FROM batches b JOIN blocks k USING (job_id, batch)

@@ -41,6 +41,8 @@ class Job:
     """Where its bytes lie: hot, warm, cold or purged."""
     legal_hold: bool = False
     """It may be neither archived nor removed."""
+    sharding: dict[str, Any] | None = None
+    """How many shards it has, and what that follows from (`tradu.partitioning.plan`); None: not planned yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class BatchSize:
     source: str
     target: str
     characters: int
+    shard: int | None = None
+    """None: it has no place yet."""
 
 
 @dataclass(frozen=True, slots=True)

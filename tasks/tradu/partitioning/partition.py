@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from psycopg.types.json import Jsonb
 
 from tradu import layout, tables, telemetry
 from tradu.documents import codes
@@ -19,7 +20,7 @@ from tradu.documents.model import FormatOptions
 from tradu.documents.registry import format_named
 from tradu.errors import DataError
 from tradu.ledger import blocks as ledger_blocks
-from tradu.ledger import ids, objects
+from tradu.ledger import ids, objects, pools
 from tradu.ledger.blocks import NewBatch, NewBlock
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.rows import BatchSize, Document, Job
@@ -191,13 +192,16 @@ def partition(
     *,
     check: Check,
     cost: plan.Cost,
+    pace: plan.Pace,
+    shard_seconds: float,
     leads: Leads,
 ) -> Partitioned:
     """Partition every REGISTERED document and plan the shards.
 
     Everything it writes is a function of the documents, so that a run that was killed is run again from the start and
     finds its own rows. A document that proves malformed on the way is quarantined; the rest go on. It is quarantined
-    when all are cut: one that a second run did not meet any more would shift what follows to other parts.
+    when all are cut: one that a second run did not meet any more would shift what follows to other parts. Shards are
+    planned once, in the transaction that gives batches their places in them.
     """
     malformed: list[tuple[Document, str]] = []
     with ledger.transaction(job.request_id) as tx:
@@ -206,11 +210,11 @@ def partition(
         malformed = _partition_documents(documents, _Writer(job, ledger, store, check), options, settings, leads)
     with ledger.transaction(job.request_id) as tx:
         batches = tx.rows("batches", BatchSize, job_id=job.job_id)
-        placed = plan.shards(batches, cost, max_shards=settings.max_shards, min_shard_chars=settings.min_shard_chars)
+        placed = [b.shard for b in batches if b.shard is not None]
+        if len(placed) < len(batches):
+            load = _load(batches, pace, shard_seconds, tx, settings)
+            placed = _place(tx, job, batches, load, cost)
         count = max(placed, default=-1) + 1
-        tx.run("place_batches", job_id=job.job_id, batches=[b.batch for b in batches], shards=placed)
-        if count:
-            tx.run("add_shards", job_id=job.job_id, count=count)
         for document, reason in malformed:
             _quarantine(tx, job, document, reason)
         tx.run("move_documents", job_id=job.job_id, state="PARTITIONED", from_states=["REGISTERED"])
@@ -218,6 +222,34 @@ def partition(
         tx.run("set_estimate", job_id=job.job_id, cost=expected * settings.cpu_price_per_hour / 3600)
         total = sum(p[1] for p in tx.tuples("progress", job_id=job.job_id))
     return Partitioned(len(documents), int(total), sum(b.characters for b in batches), count)
+
+
+def _load(
+    batches: Sequence[BatchSize], pace: plan.Pace, seconds: float, tx: Transaction, settings: Settings
+) -> plan.Load:
+    return plan.Load(
+        characters=sum(b.characters for b in batches),
+        batches=len(batches),
+        characters_per_second=plan.characters_per_second(batches, pace),
+        workers=sum(agent.capacity for agent in pools.agents(tx)),
+        seconds=seconds,
+        batch_characters=settings.batch_chars,
+        unmeasured_characters=settings.min_shard_chars,
+        most=settings.max_shards,
+    )
+
+
+def _place(tx: Transaction, job: Job, batches: Sequence[BatchSize], load: plan.Load, cost: plan.Cost) -> list[int]:
+    """Give each batch its shard, and keep with the job how many there are and why."""
+    chosen = plan.sharding(load)
+    placed = plan.shards(batches, cost, chosen.shards)
+    tx.run("place_batches", job_id=job.job_id, batches=[b.batch for b in batches], shards=placed)
+    count = max(placed) + 1  # fewer than chosen, where there are batches larger than a shard
+    tx.run("add_shards", job_id=job.job_id, count=count)
+    kept = asdict(chosen) | {"shards": count, "inputs": asdict(load)}
+    tx.run("set_sharding", job_id=job.job_id, sharding=Jsonb(kept))
+    log.info("%d shards (%s): %s", count, chosen.rule, chosen.reason)
+    return placed
 
 
 def _partition_documents(

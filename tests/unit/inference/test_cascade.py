@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tradu.inference.cascade import Plan, climb_share, plan
 from tradu.inference.model import Model, Route
-from tradu.inference.routes import is_higher, tier_of
+from tradu.inference.routes import is_higher, pace_of, tier_of
 
 
 def route(tier: str, cost: float) -> Route:
@@ -68,3 +68,13 @@ def test_nothing_is_lost_and_the_plan_is_never_dearer_than_its_dearest_tier(rout
         share = climb_share(rungs[0], below)
         through = low.cpu_seconds_per_million_chars + share * high.cpu_seconds_per_million_chars
         assert through < high.cpu_seconds_per_million_chars
+
+
+def test_a_pace_is_that_of_all_rungs_as_far_as_they_were_measured() -> None:
+    cheap, dear = route("standard", 10), route("premium", 100)
+    rungs, shares = [cheap, dear], [1.0, 0.25]
+    assert pace_of(rungs, shares, {}) is None
+    assert pace_of(rungs, shares, {"premium@1": 400}) is None, "nothing is known of what all of the text goes through"
+    assert pace_of(rungs, shares, {"standard@1": 20}) == 20 + 0.25 * 100
+    assert pace_of(rungs, shares, {"standard@1": 20, "premium@1": 400}) == 20 + 0.25 * 400
+    assert pace_of([cheap + dear], [1.0], {"standard@1+premium@1": 7}) == 7
