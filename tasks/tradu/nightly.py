@@ -69,8 +69,9 @@ def pick(settings: Settings, ledger: Ledger) -> list[NightlyRequest]:
     """What is new in the landing prefix: a request per configuration, or several where it is more than a job may have.
 
     A document counts as settled when a job of the same languages and profile has ended with it, well or not: one that
-    is corrupt is reported once and not tried every night. So it does when the job was cancelled: `tradu translate`
-    does what was cancelled after all. A changed file is new, whatever its name.
+    is corrupt is reported once and not tried every night. So it does when a person had the job cancelled or dropped, or
+    has yet to decide about it: `tradu resume` and `tradu translate` do it after all. A changed file is new, whatever
+    its name.
 
     Raises:
         RequestError: a tradu.yaml can't be used; the message names it and says why.

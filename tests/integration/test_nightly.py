@@ -39,6 +39,19 @@ class Night:
         line.ingest(str(job))
         return job
 
+    def stop(self, job: UUID) -> None:
+        """As if a gate had stopped it."""
+        with self.ledger.transaction() as tx:
+            tx.run("stop_job", job_id=job, reason="9 of 9 are bad", gate="blocks")
+
+    def archive(self, job: UUID) -> None:
+        """As if its rows lay in an archive."""
+        with self.ledger.transaction() as tx:
+            tx.run("enter_documents", job_id=job)
+            tx.connection.execute("SET LOCAL ROLE tradu_archive")
+            tx.connection.execute("DELETE FROM decisions WHERE job_id = %s", (job,))
+            tx.connection.execute("DELETE FROM documents WHERE job_id = %s", (job,))
+
     def end(self, job: UUID) -> None:
         """As if all documents were done."""
         with self.ledger.transaction() as tx:
@@ -64,6 +77,50 @@ def test_a_job_that_somebody_cancels_makes_no_later_night_red(night: Night) -> N
     cancel(night.ledger, jobs.find(night.begin(request), night.ledger))
     (told,) = nightly.report([request.conf()], night.ledger)
     assert told["state"] == "CANCELED"
+    assert night.pick() == []
+
+
+def test_what_a_person_has_dropped_is_left_until_it_changes(night: Night) -> None:
+    night.put("a.txt")
+    (request,) = night.pick()
+    job = night.begin(request)
+    night.stop(job)
+    assert night.pick() == [], "a person has yet to decide"
+    assert line.decide(str(job), "blocks", "drop", "Ada") is None
+    assert night.pick() == []
+    night.archive(job)
+    assert night.pick() == []
+    (night.folder / "a.txt").write_text("The harbour is open again.\n")
+    (changed,) = night.pick()
+    assert changed.key != request.key
+
+
+def test_a_job_that_failed_is_taken_up_again_also_one_that_was_dropped_before(night: Night) -> None:
+    night.put("a.txt")
+    (request,) = night.pick()
+    job = night.begin(request)
+    assert line.fail(job, "the store was away", night.ledger)
+    assert night.pick() == [request]
+    assert night.begin(request) == job
+    night.stop(job)
+    line.decide(str(job), "blocks", "drop", "Ada")
+    assert night.begin(request) == job, "somebody asks for it after all"
+    assert jobs.find(job, night.ledger).dropped_at is None
+    assert line.fail(job, "the store was away", night.ledger)
+    assert night.pick() == [request]
+
+
+def test_jobs_that_were_dropped_before_the_ledger_knew_it_are_left_too(night: Night) -> None:
+    night.put("a.txt")
+    (request,) = night.pick()
+    job = night.begin(request)
+    night.stop(job)
+    line.decide(str(job), "blocks", "drop", "Ada")
+    migration = next((get_settings().include / "migrations/sql").glob("*_dropped_jobs.sql")).read_text()
+    with night.ledger.transaction() as tx:
+        tx.connection.execute("UPDATE jobs SET dropped_at = NULL")
+        tx.connection.execute(migration[migration.index("UPDATE jobs") :].encode())
+    assert jobs.find(job, night.ledger).dropped_at is not None
     assert night.pick() == []
 
 

@@ -133,6 +133,8 @@ def _show_head(report: Report, output: Output) -> None:
             f"The gate on {job.stopped_by} has stopped it: decide under Required actions in the Airflow UI, or by\n"
             f"  tradu decide {job.job_id} accept|retry|drop"
         )
+    if job.dropped_at:
+        output.say(f"  dropped {job.dropped_at:%Y-%m-%d %H:%M} UTC: no night takes it up again, `tradu resume` does")
     counts = ", ".join(f"{p.blocks:,} {p.state}" for p in report.progress) or "none yet"
     output.say(f"  {job.source} -> {', '.join(job.targets)}, profile {job.profile}")
     output.say(f"  {len(report.documents):,} documents; blocks: {counts}")

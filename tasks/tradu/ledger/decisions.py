@@ -27,7 +27,7 @@ def carry_out(
     """Write a decision down, with what follows from it in the ledger; `sent_back` are blocks to translate again."""
     with ledger.transaction(job.request_id) as tx:
         tx.run("decide", job_id=job.job_id, gate=job.stopped_by, decision=decision, by=by, question=question)
-        tx.run("settle_stop", job_id=job.job_id)
+        tx.run("settle_stop", job_id=job.job_id, dropped=decision is Decision.DROP)
         if sent_back:
             profile = HIGHER.get(job.profile, job.profile)
             reason = f"refused by the gate; {by} wants it again with profile {profile}"

@@ -67,7 +67,7 @@ SELECT * FROM jobs WHERE job_id::text LIKE %(begins)s OR job_id::text LIKE %(end
 
 -- start_job: ADMITTED, PARTIAL or ERROR to RUNNING, under the DAG run that now works on it.
 UPDATE jobs SET state = 'RUNNING', run_id = %(run_id)s, request_id = %(request_id)s, reason = NULL, stopped_by = NULL,
-       started_at = coalesce(started_at, now()), finished_at = NULL
+       dropped_at = NULL, started_at = coalesce(started_at, now()), finished_at = NULL
 WHERE job_id = %(job_id)s AND state IN ('ADMITTED', 'PARTIAL', 'ERROR') AND residence = 'hot'
 RETURNING job_id;
 
@@ -107,12 +107,13 @@ WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state NOT IN ('C
 UPDATE documents SET segments = %(segments)s, characters = %(characters)s
 WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
 
--- settled_documents: which of these documents a job of the same profile and languages has settled: well or not, or
--- because a person had it cancelled.
+-- settled_documents: which of these documents a job of the same profile and languages has settled: well or not, because
+-- a person had it cancelled or dropped, or because it waits for a person's decision.
 SELECT DISTINCT d.document_id
 FROM (SELECT job_id, document_id, state FROM documents UNION ALL SELECT job_id, document_id, state FROM archived_documents) d
 JOIN jobs j USING (job_id)
-WHERE d.document_id = ANY(%(document_ids)s) AND d.state IN ('COMPLETED', 'PARTIAL', 'ERROR', 'CANCELED')
+WHERE d.document_id = ANY(%(document_ids)s)
+  AND (d.state IN ('COMPLETED', 'PARTIAL', 'ERROR', 'CANCELED') OR j.stopped_by IS NOT NULL OR j.dropped_at IS NOT NULL)
   AND j.tenant = %(tenant)s
   AND j.profile = %(profile)s AND j.source = %(source)s AND j.targets @> %(targets)s::text[];
 
@@ -736,7 +737,7 @@ WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR')
   AND document_id IN (SELECT document_id FROM blocks WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s));
 
 -- reopen_job: a job that has ended is taken up again by the next run under its key.
-UPDATE jobs SET state = 'RUNNING', reason = NULL, stopped_by = NULL, finished_at = NULL
+UPDATE jobs SET state = 'RUNNING', reason = NULL, stopped_by = NULL, dropped_at = NULL, finished_at = NULL
 WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR') AND residence = 'hot' RETURNING job_id;
 
 -- dead_letters: the newest letters of quarantined blocks and documents that nobody has decided on, of one job where given.
@@ -792,8 +793,8 @@ INSERT INTO decisions (job_id, gate, decision, decided_by, question) VALUES (%(j
 -- answer: what was decided on a question.
 SELECT decision FROM decisions WHERE job_id = %(job_id)s AND question = %(question)s ORDER BY at DESC LIMIT 1;
 
--- settle_stop: the job waits for no decision any more.
-UPDATE jobs SET stopped_by = NULL WHERE job_id = %(job_id)s RETURNING job_id;
+-- settle_stop: the job waits for no decision any more; where it was dropped, until somebody asks for it.
+UPDATE jobs SET stopped_by = NULL, dropped_at = CASE WHEN %(dropped)s THEN now() END WHERE job_id = %(job_id)s RETURNING job_id;
 
 -- use_acceptance: who has accepted what a gate finds in a job; holds for one run.
 UPDATE decisions SET used_by = %(run_id)s

@@ -43,6 +43,8 @@ class Job:
     """It may be neither archived nor removed."""
     sharding: dict[str, Any] | None = None
     """How many shards it has, and what that follows from (`tradu.partitioning.plan`); None: not planned yet."""
+    dropped_at: datetime | None = None
+    """When a person dropped it after a gate had stopped it; None: nobody has, or it was taken up again since."""
 
 
 @dataclass(frozen=True, slots=True)
