@@ -222,14 +222,13 @@ class TurnPoller:
 def _take_turn(job_ids: list[UUID]) -> set[UUID]:
     import psycopg
 
-    from tradu.admission import load_policy
+    from tradu.admission import current_policy
     from tradu.errors import SystemicError
     from tradu.ledger import turns
     from tradu.ledger.connection import get_ledger
-    from tradu.settings import get_settings
 
     try:
-        return turns.turn_of(job_ids, get_ledger("trigger"), load_policy(get_settings()))
+        return turns.turn_of(job_ids, get_ledger("trigger"), current_policy())
     except psycopg.Error as error:
         raise SystemicError(f"the ledger does not answer: {error}") from error
 

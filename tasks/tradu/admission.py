@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -82,17 +81,16 @@ def load_policy(settings: Settings) -> AdmissionPolicy:
 
 
 def current_policy() -> AdmissionPolicy:
-    """The policy of this process's settings, read again when a file of it has changed: it is asked for at each claim.
+    """The policy of this process's settings: it is asked for at each claim. Read again when a file of it has changed;
+    where that is wrong it stays as it was.
 
     Raises:
-        RequestError: a file can't be read or used.
+        RequestError: a file can't be read or used, and could not be from the start.
     """
-    return _policy(policies.stamp(get_settings(), "admission"))
+    return _kept.get(get_settings())
 
 
-@lru_cache(maxsize=1)
-def _policy(_stamp: object) -> AdmissionPolicy:
-    return load_policy(get_settings())
+_kept = policies.Kept(load_policy, "admission")
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,10 +126,10 @@ def test_without_another_model_nothing_is_claimed_until_it_works_again(
     assert the_line.deliver(job) == "COMPLETED"
 
 
-def test_models_that_can_not_be_read_cost_no_block_anything(
+def test_models_and_policies_that_can_not_be_read_cost_no_block_anything(
     the_line: Line, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "_read", None)
+    monkeypatch.setattr(segments._kept, "_last", None)
     models, (first, *others) = the_line.folder / "models.yaml", batches(the_line, job)
     models.write_text("models: {firefox-en-pt: {memory_mb: 4")
     with pytest.raises(SystemicError, match="the registry can't be read"):
@@ -138,6 +138,7 @@ def test_models_that_can_not_be_read_cost_no_block_anything(
     models.unlink()
     batch.run_batch(job, first)
     models.write_text("models: {firefox-en-pt: {memory_mb: 4")
+    (the_line.folder / "admission.yaml").write_text("most_runing: 2\n")
     for number in others:
         batch.run_batch(job, number)
     assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("VALIDATING", 1)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,13 +12,13 @@ from itertools import groupby
 
 import pyarrow as pa
 
-from tradu import tables
+from tradu import policies, tables
 from tradu.errors import DamagedError, RequestError, SystemicError
 from tradu.inference.cascade import Plan
 from tradu.inference.made import Made
 from tradu.inference.model import Model, Route
 from tradu.inference.pool import EnginePool
-from tradu.inference.registry import Registry, load_registry, stamp
+from tradu.inference.registry import Registry, load_registry
 from tradu.inference.routes import TIERS, cost_of, tier_of
 from tradu.inference.translate import Climb, Judge, Outcome, Verdict, translate
 from tradu.ledger.connection import Ledger
@@ -82,45 +81,26 @@ class Row:
         return self.document_id, self.block
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """The registry as it was read last."""
-
-    registry: Registry
-    stamp: object
-    """Of the files, which may have become wrong since."""
-    until: float
-    """When it is read again although the files are the same, by the monotonic clock."""
-
-
-_read: _Read | None = None
-
-
 def registry() -> Registry:
     """Models and profiles, read again when a file of theirs has changed; where that is wrong they stay as they were.
 
     Raises:
         SystemicError: the files are wrong, and were from the start: no block is to blame.
     """
-    global _read  # noqa: PLW0603 - one a process
-    now, before = stamp(get_settings()), _read
-    if before is not None and before.stamp == now and time.monotonic() < before.until:
-        return before.registry
     try:
-        found = load_registry(get_settings())
+        return _kept.get(get_settings())
     except RequestError as error:
-        if before is None:
-            raise SystemicError(f"the registry can't be read: {error}") from error
-        log.warning("models and profiles stay as they were: %s", error)
-        found = before.registry
-    until = math.inf if found.is_whole else time.monotonic() + LOOK_AGAIN_SECONDS
-    _read = _Read(found, now, until)
-    return found
+        raise SystemicError(f"the registry can't be read: {error}") from error
+
+
+_kept = policies.Kept(
+    load_registry, "models", "profiles", good_for=lambda known: math.inf if known.is_whole else LOOK_AGAIN_SECONDS
+)
 
 
 def last_read() -> Registry | None:
     """The registry as this process knows it; nothing is read now."""
-    return _read.registry if _read else None
+    return _kept.last
 
 
 def model_of(identity: str) -> Model | None:

@@ -8,7 +8,6 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tradu import policies
 from tradu.entries import checked, entries, read
 from tradu.errors import RequestError, SystemicError, TraduError
 from tradu.inference import engines, languages, weights
@@ -205,11 +204,6 @@ def load_registry(settings: Settings | None = None) -> Registry:
             names = ", ".join(sorted(stray))
             raise RequestError(f"profile {profile.name!r} names unknown models: {names}")
     return Registry(models, profiles)
-
-
-def stamp(settings: Settings) -> tuple[object, ...]:
-    """What changes when a file changes that `load_registry` reads."""
-    return policies.stamp(settings, "models", "profiles")
 
 
 def shipped_names(settings: Settings) -> frozenset[str]:

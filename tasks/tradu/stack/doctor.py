@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tradu.errors import TraduError
+from tradu.errors import RequestError, TraduError
 from tradu.settings import Settings
 from tradu.stack import airflow_config, health, ports, postgres
 from tradu.stack.airflow_config import api_password
@@ -186,6 +186,26 @@ def _models(layout: Layout, _running: bool) -> Iterator[Finding]:
         yield Finding("models", Level.WARN, f"not installed: {names}", remedy)
 
 
+def _policies(layout: Layout, _running: bool) -> Iterator[Finding]:
+    """The files that processes read again while they run. Those that run go on with what they read before."""
+    from tradu import admission
+    from tradu.archival import policy as retention
+    from tradu.cluster.scaling import policy as scaling
+
+    loads = (admission.load_policy, scaling.load_policies, retention.load_policy)
+    wrong = []
+    for load in loads:
+        try:
+            load(layout.settings)
+        except RequestError as error:
+            wrong.append(str(error))
+    for message in wrong:
+        remedy = "mend that file; until then what runs goes on with what it read before, and nothing new starts"
+        yield Finding("policies", Level.ERROR, message, remedy)
+    if not wrong:
+        yield Finding("policies", Level.OK, "admission, scaling and retention can be used")
+
+
 def _databases(layout: Layout, running: bool) -> Iterator[Finding]:
     if not running and layout.settings.ledger_url is None:
         yield Finding("ledger", Level.WARN, "the local stack is down", "tradu up")
@@ -289,6 +309,7 @@ _CHECKS = (
     _packages,
     _ports,
     _models,
+    _policies,
     _databases,
     _store,
     _api,

@@ -21,7 +21,7 @@ models:
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The user's file of models; the worker has read nothing yet."""
     monkeypatch.setenv("TRADU_HOME", str(tmp_path))
-    monkeypatch.setattr(segments, "_read", None)
+    monkeypatch.setattr(segments._kept, "_last", None)
     return tmp_path / "models.yaml"
 
 
@@ -54,7 +54,7 @@ def test_what_could_not_be_looked_at_is_looked_at_again(
     assert not segments.registry().is_whole
     (folder / "model.bin").write_bytes(b"weights")
     assert not segments.registry().is_whole, "not at once: looking may take long"
-    monkeypatch.setattr(segments, "_read", None)
+    monkeypatch.setattr(segments._kept, "_last", None)
     monkeypatch.setattr(segments, "LOOK_AGAIN_SECONDS", 0.0)
     (folder / "model.bin").unlink()
     assert not segments.registry().is_whole

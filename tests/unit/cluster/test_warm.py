@@ -25,7 +25,7 @@ def test_a_promoted_model_is_needed_in_the_place_of_the_one_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRADU_HOME", str(tmp_path))
-    monkeypatch.setattr(segments, "_read", None)
+    monkeypatch.setattr(segments._kept, "_last", None)
     (tmp_path / "models.yaml").write_text(NEXT)
     known = segments.registry()
     before = known.model("firefox-en-pt").identity

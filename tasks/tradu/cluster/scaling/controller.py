@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from tradu.cluster.scaling import scheduler
 from tradu.cluster.scaling.decide import Decision, Rule, Signals, State, TierLatency, decide
 from tradu.cluster.scaling.metrics import Metrics
-from tradu.cluster.scaling.policy import Policy, load_policies
+from tradu.cluster.scaling.policy import Policy, current_policies
 from tradu.cluster.scaling.scheduler import WorkerView
 from tradu.errors import LedgerRewoundError, StoreError, SystemicError, TraduError
 from tradu.ledger import buckets, pools, rewind
@@ -127,7 +127,7 @@ class Controller:
 
         Raises:
             SystemicError: the ledger can't be reached.
-            RequestError: the policy is wrong.
+            RequestError: the policy is wrong, and was from the start.
         """
         with self._ledger.transaction() as tx:
             epoch = pools.lead(tx, self._holder, self.epoch, LEASE_SECONDS)
@@ -153,7 +153,7 @@ class Controller:
             seen, known = observe(tx), pools.pools(tx)
             living = tx.rows("agents", Agent)
             self._metrics.write_buckets(buckets.standing(tx))
-            for name, policy in load_policies(self._settings).items():
+            for name, policy in current_policies(self._settings).items():
                 own = [agent for agent in living if agent.pool == name]
                 if not own and name not in known:
                     continue  # a pool that no machine has

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tradu import policies
 from tradu.entries import checked, entries
 from tradu.settings import Settings
 
@@ -62,3 +63,15 @@ def load_policies(settings: Settings) -> dict[str, Policy]:
         RequestError: a file is missing or an entry is wrong; the message names file, pool and field.
     """
     return {name: checked(Policy, entry, where) for name, entry, where in entries(settings, "scaling", "pools")}
+
+
+def current_policies(settings: Settings) -> dict[str, Policy]:
+    """The policies of all pools, read again when a file has changed; where that is wrong they stay as they were.
+
+    Raises:
+        RequestError: a file is wrong, and was from the start.
+    """
+    return _kept.get(settings)
+
+
+_kept = policies.Kept(load_policies, "scaling")
