@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,11 +16,13 @@ from typing import TypeVar
 
 import pytest
 
+from fixtures.postgres import TestServer
 from tradu.cluster.scaling import controller as controlling
 from tradu.ledger import pools
 from tradu.ledger.connection import Ledger
 from tradu.ledger.pools import DecisionRow
 from tradu.ledger.rows import Incident
+from tradu.settings import get_settings
 from tradu.store import Store
 
 Found = TypeVar("Found")
@@ -104,6 +107,26 @@ def leader(ledger: Ledger) -> tuple[int, int] | None:
     with ledger.transaction() as tx:
         rows = tx.tuples("leader")
     return (int(rows[0][0].rsplit(":", 1)[1]), rows[0][1]) if rows else None
+
+
+def test_a_leader_that_ends_while_the_ledger_is_away_ends_quietly(
+    ledger: Ledger,
+    postgres_server: TestServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("tradu.ledger.connection.WAIT_SECONDS", 0.2)
+    own = Ledger(ledger.dsn, "leader")
+    leading = controlling.Controller(own, get_settings(), "leader")
+    with own.transaction() as tx:
+        leading.epoch = pools.lead(tx, "leader", 0, controlling.LEASE_SECONDS) or 0
+    assert leading.epoch
+    postgres_server.drop(ledger.dsn)
+    ended = threading.Event()
+    ended.set()
+    leading.run(ended)
+    own.close()
+    assert "could not step down, its lease ends by itself within 5 s" in caplog.text
 
 
 def freeze(ledger: Ledger, scheduler: SilentScheduler) -> tuple[int, int]:

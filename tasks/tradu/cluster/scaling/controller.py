@@ -119,8 +119,14 @@ class Controller:
                 log.warning("nothing decided: %s", error)
             ended.wait(max(0.0, TICK_SECONDS - (time.monotonic() - begun)))
         if self.epoch:
+            self._step_down()
+
+    def _step_down(self) -> None:
+        try:
             with self._ledger.transaction() as tx:
                 tx.run("step_down", holder=self._holder, epoch=self.epoch)
+        except (TraduError, psycopg.Error, OSError) as error:
+            log.warning("could not step down, its lease ends by itself within %g s: %s", LEASE_SECONDS, error)
 
     def tick(self) -> dict[str, Decision]:
         """Lead or follow; as leader decide about every pool. The decisions, none where another one leads.
