@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Iterable
-from typing import Any
+from contextlib import suppress
+from typing import Any, BinaryIO
 
 from botocore.exceptions import ClientError
 
+from tradu import s3
 from tradu.archival.manifest import Manifest
 from tradu.archival.policy import Policy
-from tradu.store import Store
+from tradu.errors import DamagedError
+from tradu.store import CHUNK_BYTES, Store, StoredObject
 
 log = logging.getLogger(__name__)
+MOST_COPY_BYTES = 5_000_000_000
+"""What S3 copies in one request (CopyObject). A pack is larger where one of its members is."""
+COPY_PART_BYTES = 1 << 30
+"""Of a larger one it copies so much in one request (UploadPartCopy takes 5 MiB to 5 GiB, and 10,000 parts)."""
 _ASLEEP = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """Classes that can only be read when they were asked for some hours before."""
 _AWAKE = re.compile(r'ongoing-request="false"')
@@ -29,9 +37,62 @@ def settle(store: Store, manifest: Manifest, storage_class: str | None) -> None:
         return
     for file in manifest.files:
         if _class_of(_head(store, file.key)) != storage_class:
-            bucket, name, _ = store.fs.split_path(store.path(file.key))
-            place = {"Bucket": bucket, "Key": name}
-            store.fs.call_s3("copy_object", CopySource=place, StorageClass=storage_class, **place)
+            with s3.meaning(store.fs, store.path(file.key)):
+                if file.size_bytes > MOST_COPY_BYTES:
+                    _copy_in_parts(store, file, storage_class)
+                else:
+                    place = _place(store, file.key)
+                    store.fs.call_s3("copy_object", CopySource=place, StorageClass=storage_class, **place)
+
+
+def _copy_in_parts(store: Store, file: StoredObject, storage_class: str) -> None:
+    """Copy a large pack over itself. It is read meanwhile: is it the one that the manifest names, and has the server
+    copied the same bytes? Its answer to each part gives their MD5, unless it encrypts with a key of KMS.
+
+    Raises:
+        DamagedError: the pack is not what was written, or not what was copied. It stays as it is.
+    """
+    place, source = _place(store, file.key), _head(store, file.key)["ETag"]
+    upload = store.fs.call_s3("create_multipart_upload", StorageClass=storage_class, **place)["UploadId"]
+    try:
+        parts = []
+        with store.checked(file.key, file.sha256) as stream:
+            for start in range(0, file.size_bytes, COPY_PART_BYTES):
+                size = min(COPY_PART_BYTES, file.size_bytes - start)
+                copied = store.fs.call_s3(
+                    "upload_part_copy",
+                    CopySource=place,
+                    CopySourceIfMatch=source,
+                    CopySourceRange=f"bytes={start}-{start + size - 1}",
+                    PartNumber=len(parts) + 1,
+                    UploadId=upload,
+                    **place,
+                )
+                tag, digest = copied["CopyPartResult"]["ETag"].strip('"'), _md5(stream, size)
+                if tag != digest and "kms" not in copied.get("ServerSideEncryption", ""):
+                    raise DamagedError(f"{file.key}: the server has copied other bytes from {start} on than are there")
+                parts.append({"PartNumber": len(parts) + 1, "ETag": copied["CopyPartResult"]["ETag"]})
+            if stream.read(1):
+                raise DamagedError(f"{file.key} is damaged: it has more than {file.size_bytes} bytes")
+        store.fs.call_s3("complete_multipart_upload", UploadId=upload, MultipartUpload={"Parts": parts}, **place)
+    except BaseException:
+        with suppress(Exception):  # what can't be removed now goes with what killed writers leave
+            store.fs.call_s3("abort_multipart_upload", UploadId=upload, **place)
+        raise
+
+
+def _md5(stream: BinaryIO, size: int) -> str:
+    """Of the next so many bytes."""
+    digest = hashlib.md5(usedforsecurity=False)
+    while size and (piece := stream.read(min(size, CHUNK_BYTES))):
+        digest.update(piece)
+        size -= len(piece)
+    return digest.hexdigest()
+
+
+def _place(store: Store, key: str) -> dict[str, str]:
+    bucket, name, _ = store.fs.split_path(store.path(key))
+    return {"Bucket": bucket, "Key": name}
 
 
 def asleep(store: Store, keys: Iterable[str]) -> list[str]:
@@ -47,10 +108,9 @@ def wake(store: Store, keys: Iterable[str], policy: Policy) -> int:
     for key in sleeping:
         if "Restore" in _head(store, key):
             continue  # asked for already
-        bucket, name, _ = store.fs.split_path(store.path(key))
         asked = {"Days": policy.thaw_days, "GlacierJobParameters": {"Tier": policy.thaw_speed}}
         try:
-            store.fs.call_s3("restore_object", Bucket=bucket, Key=name, RestoreRequest=asked)
+            store.fs.call_s3("restore_object", RestoreRequest=asked, **_place(store, key))
         except ClientError as error:
             if error.response["Error"]["Code"] != _UNDER_WAY:
                 raise
@@ -59,9 +119,8 @@ def wake(store: Store, keys: Iterable[str], policy: Policy) -> int:
 
 
 def _head(store: Store, key: str) -> dict[str, Any]:
-    bucket, name, _ = store.fs.split_path(store.path(key))
     try:
-        head: dict[str, Any] = store.fs.call_s3("head_object", Bucket=bucket, Key=name)
+        head: dict[str, Any] = store.fs.call_s3("head_object", **_place(store, key))
     except ClientError as error:
         if error.response["Error"]["Code"] in ("404", "NoSuchKey"):
             raise FileNotFoundError(key) from error

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from fixtures.archive import Shelf
+from fixtures.s3 import BROKEN, SLOW_DOWN, Fault, Proxy, proxied
 from tradu import layout
 from tradu.archival import run, scrub, tiers
+from tradu.archival.manifest import Manifest
 from tradu.archival.policy import Act, Due, Residence, load_policy
 from tradu.archival.restore import AsleepError
-from tradu.errors import TransientError
+from tradu.errors import DamagedError, TransientError
 from tradu.ledger import jobs
 from tradu.settings import get_settings
+from tradu.store import Store
 
+PART = 5 << 20
 FILES = {"a.txt": "The harbour was closed because of the storm. Nobody knew for how long.\n"}
 POLICY = "tiers:\n  warm: {storage_class: STANDARD_IA}\n  cold: {storage_class: GLACIER}\n"
 
@@ -69,6 +76,71 @@ def test_from_hot_to_glacier_and_back(s3_shelf: Shelf, job: UUID, slow_thaw: Non
         pass
     assert run.restore_job(job, policy)
     assert (s3_shelf.rows(job), s3_shelf.hot(job)) == (rows, hot)
+
+
+@dataclass(frozen=True)
+class Large:
+    """A pack of three parts, in a store behind a proxy."""
+
+    store: Store
+    manifest: Manifest
+    proxy: Proxy
+
+    def storage_class(self) -> str:
+        bucket, name, _ = self.store.fs.split_path(self.store.path("pack"))
+        return str(self.store.fs.call_s3("head_object", Bucket=bucket, Key=name).get("StorageClass", "STANDARD"))
+
+
+@pytest.fixture
+def large(s3_store: Store, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Large]:
+    monkeypatch.setattr(tiers, "MOST_COPY_BYTES", 2 * PART)
+    monkeypatch.setattr(tiers, "COPY_PART_BYTES", PART)
+    with proxied(s3_endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        store = Store(s3_store.uri)
+        stored = store.copy_in(io.BytesIO(os.urandom(2 * PART + 17)), "pack")
+        manifest = Manifest("job", "default", "2026-11-28T00:00:00Z", "test", [stored], [], {})
+        proxy.seen.clear()
+        yield Large(store, manifest, proxy)
+
+
+@pytest.mark.parametrize(
+    ("method", "part", "fault"),
+    [
+        ("POST", "uploads", Fault(503, SLOW_DOWN)),
+        ("PUT", "partNumber=2", Fault(0)),
+        ("PUT", "partNumber=3", Fault(500, BROKEN)),
+        ("PUT", "partNumber=3", Fault(200, BROKEN)),
+        ("POST", "uploadId", Fault(200, BROKEN)),
+    ],
+)
+def test_a_pack_that_is_too_large_for_one_copy_is_copied_in_parts(
+    large: Large, method: str, part: str, fault: Fault
+) -> None:
+    large.proxy.spoil([fault], method, part)
+    tiers.settle(large.store, large.manifest, "STANDARD_IA")
+    assert large.proxy.count(method, part) > 1
+    assert large.storage_class() == "STANDARD_IA"
+    (pack,) = large.manifest.files
+    assert large.store.problem("pack", pack.sha256) is None
+    assert large.store.abandon(-60) == 0
+    large.proxy.seen.clear()
+    tiers.settle(large.store, large.manifest, "STANDARD_IA")
+    assert large.proxy.count("PUT") == 0, "a second time does nothing"
+
+
+def test_a_large_pack_is_not_replaced_by_what_is_not_it(large: Large) -> None:
+    (pack,) = large.manifest.files
+    other = replace(large.manifest, files=[replace(pack, sha256="0" * 64)])
+    with pytest.raises(DamagedError, match="pack is damaged: its SHA-256 is"):
+        tiers.settle(large.store, other, "STANDARD_IA")
+    wrong = b"<CopyPartResult><ETag>&quot;00000000000000000000000000000000&quot;</ETag></CopyPartResult>"
+    large.proxy.spoil([Fault(200, wrong)], "PUT", "partNumber=2")
+    with pytest.raises(DamagedError, match=f"the server has copied other bytes from {PART} on"):
+        tiers.settle(large.store, large.manifest, "STANDARD_IA")
+    assert large.storage_class() == "STANDARD"
+    assert large.store.problem("pack", pack.sha256) is None
+    assert large.store.abandon(-60) == 0, "nothing is left of the copies"
 
 
 def test_the_trigger_ends_its_task_when_the_archive_can_be_read(
