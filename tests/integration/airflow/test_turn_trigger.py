@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from tradu.admission import load_policy
+from tradu.admission import current_policy, load_policy
 from tradu.ledger import turns
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.ledger.jobs import JobRequest, admit, find
@@ -93,4 +93,13 @@ def test_a_policy_that_is_broken_for_a_while_does_not_end_the_waiting(
         await asyncio.wait_for(wait, 10)
 
     asyncio.run(scenario())
+    assert find(second, ledger).state == "RUNNING"
+
+
+def test_a_policy_that_becomes_wrong_holds_up_nobody_who_has_read_a_good_one(ledger: Ledger, tmp_path: Path) -> None:
+    first, second = ask(ledger, "1"), ask(ledger, "2")
+    assert current_policy().most_running == 1
+    (tmp_path / "admission.yaml").write_text("most_running: none\n")
+    end(ledger, first)
+    asyncio.run(asyncio.wait_for(TurnPoller(0.05).wait(second), 10))
     assert find(second, ledger).state == "RUNNING"

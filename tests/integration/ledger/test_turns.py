@@ -98,6 +98,26 @@ def test_turns_beside_one_another_let_in_no_more_than_may_run(ledger: Ledger) ->
     assert sorted(states(ledger, *jobs)) == ["DEFERRED"] * 5 + ["RUNNING"] * 3
 
 
+def test_a_burst_that_asks_by_admitting_gets_no_more_than_there_is_room_for(ledger: Ledger) -> None:
+    start = threading.Barrier(12)
+
+    def one(number: int) -> str:
+        start.wait(30)
+        try:
+            return ask(ledger, f"j{number}").state
+        except RequestError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(one, range(12)))
+    assert (answers.count("RUNNING"), answers.count("DEFERRED")) == (3, 4)
+    assert sum("ask again in" in answer for answer in answers) == 5
+    reserved = f"j{answers.index('RUNNING')}"
+    run = ask(ledger, reserved)
+    assert run.proceed, "the run that is started then goes on with what was reserved"
+    assert run == ask(ledger, reserved)
+
+
 def test_the_line_is_full_by_what_is_open(ledger: Ledger) -> None:
     policy = POLICY.model_copy(update={"high_characters": 150_000, "low_characters": 50_000, "most_running": 100})
     first = ask(ledger, "first", policy=policy).job_id  # nobody has measured it yet: it counts as a usual one
