@@ -1,0 +1,12 @@
+"""Jobs that a person has dropped."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0018"
+down_revision = "0017"
+
+
+def upgrade() -> None:
+    op.get_bind().exec_driver_sql((Path(__file__).parents[1] / "sql" / "0018_dropped_jobs.sql").read_text().replace("%", "%%"))
