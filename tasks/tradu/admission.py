@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tradu import policies
+from tradu.errors import RequestError
 from tradu.settings import Settings, get_settings
 
+log = logging.getLogger(__name__)
 NORMAL_PRIORITY = 5
 MOST_PRIORITY = 10
 ANYBODY = "*"
@@ -78,6 +81,15 @@ def load_policy(settings: Settings) -> AdmissionPolicy:
         RequestError: a file can't be read or used; the message names it and what is wrong.
     """
     return policies.load(AdmissionPolicy, "admission", settings)
+
+
+def policy_of_running(settings: Settings) -> AdmissionPolicy:
+    """The policy for jobs that run: as it is shipped where the home's file is wrong. A mistake in it ends no job."""
+    try:
+        return load_policy(settings)
+    except RequestError as error:
+        log.error("admission.yaml: it is as shipped until this is mended: %s", error)  # noqa: TRY400 - it says where
+        return policies.load_shipped(AdmissionPolicy, "admission", settings)
 
 
 def current_policy() -> AdmissionPolicy:

@@ -134,7 +134,7 @@ def gate_documents(job_id: str) -> GateResult:
 
 def partition(job_id: str) -> Partitioned:
     """Cut documents to segments, blocks and batches, and plan the shards; meanwhile the workers load the models."""
-    from tradu.admission import load_policy
+    from tradu.admission import policy_of_running
     from tradu.cluster.warm import warm
     from tradu.inference.registry import load_registry
     from tradu.inference.routes import pace_of
@@ -167,7 +167,7 @@ def partition(job_id: str) -> Partitioned:
         options = jobs.format_options(c.job)
         done = cut(
             c.job, options, c.ledger, c.store, c.settings, check=check_source, cost=cost, pace=pace, leads=leads,
-            shard_seconds=load_policy(c.settings).shard_seconds,
+            shard_seconds=policy_of_running(c.settings).shard_seconds,
         )  # fmt: skip
         with c.ledger.transaction(c.job.request_id) as tx:
             tx.run("measure_job", job_id=c.job.job_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tradu import admission
-from tradu.cluster import dispatch, segments
+from tradu.cluster import segments
 from tradu.cluster.scaling.policy import current_policies
 from tradu.errors import RequestError, SystemicError
 from tradu.settings import get_settings
@@ -80,9 +80,9 @@ def test_the_doctor_names_the_file(wrong: str, tmp_path: Path, monkeypatch: pyte
     assert "mend that file" in finding.remedy
 
 
-def test_a_job_that_runs_is_handed_to_the_cluster_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_runs_goes_on_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRADU_HOME", str(tmp_path))
     (tmp_path / "admission.yaml").write_text("ageing_minutes: 5\n")
-    assert dispatch._policy(get_settings()).ageing_minutes == 5
+    assert admission.policy_of_running(get_settings()).ageing_minutes == 5
     (tmp_path / "admission.yaml").write_text("ageing_minutes: five\n")
-    assert dispatch._policy(get_settings()).ageing_minutes == 30
+    assert admission.policy_of_running(get_settings()).ageing_minutes == 30

@@ -55,7 +55,7 @@ def _copy_in_parts(store: Store, file: StoredObject, storage_class: str) -> None
     place, source = _place(store, file.key), _head(store, file.key)["ETag"]
     upload = store.fs.call_s3("create_multipart_upload", StorageClass=storage_class, **place)["UploadId"]
     try:
-        parts = []
+        parts: list[dict[str, object]] = []
         with store.checked(file.key, file.sha256) as stream:
             for start in range(0, file.size_bytes, COPY_PART_BYTES):
                 size = min(COPY_PART_BYTES, file.size_bytes - start)

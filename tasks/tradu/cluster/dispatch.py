@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,12 +11,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from tradu import policies
-from tradu.admission import AdmissionPolicy, load_policy, urgency
+from tradu.admission import policy_of_running, urgency
 from tradu.cluster import feed, is_alive, pools, workers
 from tradu.cluster.placement import Host, place
 from tradu.cluster.warm import Waiting, needs_of
-from tradu.errors import RequestError, SystemicError
+from tradu.errors import SystemicError
 from tradu.inference.registry import load_registry
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rollouts import Rollout
@@ -27,7 +25,6 @@ from tradu.settings import Settings
 if TYPE_CHECKING:
     from distributed import Client
 
-log = logging.getLogger(__name__)
 CONNECT_SECONDS = 20
 
 
@@ -74,19 +71,10 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
             where = _where((source, target, request.profile), mine, of_pool, ledger, settings)
             groups.append(feed.Group(numbers, where, alone))
             sizes[pool] += len(numbers)
-        first = urgency(request.priority, request.created_at, _policy(settings))
+        first = urgency(request.priority, request.created_at, policy_of_running(settings))
         ((most, _),) = sizes.most_common(1)
         client.run_on_scheduler(feed.start, feed.Shard(job, shard, epoch, most, round(first), tuple(groups)))
     return Submission(epoch, len(batches), adopted=False)
-
-
-def _policy(settings: Settings) -> AdmissionPolicy:
-    """What says how jobs age; as it is shipped where the home's file is wrong: that ends no job that runs."""
-    try:
-        return load_policy(settings)
-    except RequestError as error:
-        log.error("admission.yaml: jobs age as shipped until this is mended: %s", error)  # noqa: TRY400 - it says where
-        return policies.load_shipped(AdmissionPolicy, "admission", settings)
 
 
 def fed(settings: Settings) -> list[feed.Standing]:
