@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, BinaryIO, cast
@@ -302,9 +302,15 @@ def remove(fs: fsspec.AbstractFileSystem, path: str) -> None:
     bucket, key, _ = fs.split_path(path)
     with meaning(fs, path):
         fs.call_s3("delete_object", Bucket=bucket, Key=key)
-    below = keys(fs, path)
-    while page := [{"Key": fs.split_path(found)[1]} for found, _ in islice(below, _PAGE)]:
-        with meaning(fs, path):
+    remove_objects(fs, bucket, (found for found, _ in keys(fs, path)))
+
+
+def remove_objects(fs: fsspec.AbstractFileSystem, bucket: str, paths: Iterable[str]) -> None:
+    """Remove the objects of a bucket under exactly these paths, a thousand with each request; not an error when one is
+    gone already."""
+    left = iter(paths)
+    while page := [{"Key": fs.split_path(found)[1]} for found in islice(left, _PAGE)]:
+        with meaning(fs, bucket):
             answer = fs.call_s3("delete_objects", Bucket=bucket, Delete={"Objects": page, "Quiet": True})
         for failed in answer.get("Errors", ()):
             raise StoreError(f"s3://{bucket}/{failed['Key']} can't be removed ({failed['Code']}): {_RIGHTS}")

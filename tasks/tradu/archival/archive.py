@@ -7,9 +7,10 @@ job is hot and a next run writes the archive again; from then on a next run only
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import BinaryIO
 
 from tradu import layout
@@ -19,13 +20,16 @@ from tradu.archival.manifest import Manifest
 from tradu.archival.policy import Policy, Residence
 from tradu.errors import DamagedError, RequestError
 from tradu.ledger import objects
-from tradu.ledger.connection import Transaction
+from tradu.ledger.connection import Ledger
 from tradu.ledger.incidents import IncidentKind, report
 from tradu.ledger.rows import Document
 from tradu.store import Store, StoredObject
 
 log = logging.getLogger(__name__)
 SAY_AGAIN_SECONDS = 86_400
+CLEARED_AT_ONCE = 1_000
+"""Documents that go in one transaction, with one request to S3: while it lasts nobody can register one, and a
+transaction that waits for the store for long is ended by the ledger."""
 STEPS = ("write", "verify", "catalogue", "settle", "forget", "clear")
 """What `archive` does, in this order."""
 
@@ -152,16 +156,19 @@ def clear(held: Held, manifest: Manifest) -> None:
     held.ledger.check()
     for prefix in layout.hot_prefixes(held.job.job_id):
         held.store.remove(prefix)
-    raw = {m.sha256: m.key for m in manifest.objects if m.key.startswith("raw/")}
+    clear_raw(held.ledger, held.store, (m.sha256 for m in manifest.objects if m.key.startswith("raw/")))
     with held.ledger.transaction() as tx:
-        clear_raw(tx, held.store, raw)
         tx.run("clear_archive", job_id=held.job.job_id)
 
 
-def clear_raw(tx: Transaction, store: Store, keys: Mapping[str, str]) -> None:
-    """Remove those of these documents (id and key) that no row names; none is registered until the transaction ends."""
-    tx.run("lock_raw")
-    named = {document for (document,) in tx.tuples("known_raw", document_ids=list(keys))}
-    for document, key in keys.items():
-        if document not in named:
-            store.remove(key)
+def clear_raw(ledger: Ledger, store: Store, documents: Iterable[str]) -> None:
+    """Remove the bytes of those of these documents that no job has which stays; none is registered meanwhile.
+
+    Killed on the way, it is to be called again.
+    """
+    left = iter(documents)
+    while some := list(islice(left, CLEARED_AT_ONCE)):
+        with ledger.transaction() as tx:
+            tx.run("lock_raw")
+            named = {document for (document,) in tx.tuples("kept_raw", document_ids=some)}
+            store.remove_objects(layout.raw_key(document) for document in some if document not in named)

@@ -67,9 +67,9 @@ def erase_document(
     store, key = Store(settings.store), layout.raw_key(document_id)
     counts["raw_documents"] += store.exists(key)
     removed = dict(+counts)
+    archive.clear_raw(archive_ledger(), store, [document_id])
+    done("clear")
     with archive_ledger().transaction() as tx:
-        archive.clear_raw(tx, store, {document_id: key})
-        done("clear")
         purge.certify(tx, "document", document_id, removed, by)
     return removed
 

@@ -36,13 +36,14 @@ def purge_job(held: Held, kind: str, by: str, done: Step = no_step) -> dict[str,
         if not tx.run("condemn_job", job_id=job.job_id):
             raise RequestError(f"job {job.job_id} is under legal hold: `tradu archive release {job.job_id}` ends it")
         # those of an archived one too: a run that was killed may not have cleared them away
-        documents = {d: layout.raw_key(d) for (d,) in tx.tuples("documents_of_job", job_id=job.job_id)}
+        documents = [d for (d,) in tx.tuples("documents_of_job", job_id=job.job_id)]
         alone = {d for (d,) in tx.tuples("documents_of_job_alone", job_id=job.job_id)}
         ((objects, size),) = tx.tuples("weigh_job", job_id=job.job_id)
     done("condemn")
     held.ledger.check()
     for prefix in (layout.archive_prefix(job.job_id), *layout.hot_prefixes(job.job_id)):
         store.remove(prefix)
+    archive.clear_raw(held.ledger, store, documents)
     removed = origins.remove(job, alone, get_settings())
     done("remove")
     with held.ledger.transaction() as tx:
@@ -51,7 +52,6 @@ def purge_job(held: Held, kind: str, by: str, done: Step = no_step) -> dict[str,
         tx.run("leave_documents", job_id=job.job_id)
         tx.run("forget_archive", job_id=job.job_id)
         tx.run("bury_job", job_id=job.job_id)
-        archive.clear_raw(tx, store, documents)
         certify(tx, kind, str(job.job_id), counts, by)
         done("certify")
     log.info("purged %d objects", objects)

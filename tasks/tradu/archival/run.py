@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 from tradu.archival import archive, catalogue, purge, restore, select, tiers
 from tradu.archival.context import held
 from tradu.archival.policy import MOST_GROUPS, Act, Candidate, Due, Policy, Residence, due, load_policy
-from tradu.errors import DamagedError, DataError, RequestError
+from tradu.errors import DamagedError, DataError, RequestError, SystemicError, TransientError
 from tradu.ledger.connection import Ledger, get_ledger
 from tradu.settings import get_settings
 from tradu.store import Store
@@ -20,6 +20,8 @@ from tradu.store import Store
 log = logging.getLogger(__name__)
 ARCHIVING = frozenset({Act.ARCHIVE, Act.COOL})
 PURGING = frozenset({Act.PURGE})
+MOST_FAILURES = 3
+"""Jobs with which something goes wrong, one after the other: then it is the ledger or the store, and not they."""
 
 
 @dataclass(slots=True)
@@ -110,11 +112,38 @@ def run_now(acts: frozenset[Act], by: str, group: int = 0, groups: int = 1, job_
 def run_group(
     ledger: Ledger, policy: Policy, now: datetime, acts: frozenset[Act], by: str, group: int = 0, groups: int = 1
 ) -> Done:
-    """Do what is due for the jobs of a group. One that can't be archived stays as it is, and the others go on."""
+    """Do what is due for the jobs of a group.
+
+    Raises:
+        As `carry_out_all`.
+    """
     done = Done()
-    for one in share(_due(ledger, policy, now, acts), group, groups):
-        carry_out(one, policy, by, done)
+    for _ in carry_out_all(share(_due(ledger, policy, now, acts), group, groups), policy, by, done):
+        pass
     return done
+
+
+def carry_out_all(found: Iterable[Due], policy: Policy, by: str, done: Done, kind: str = "retention") -> Iterator[Due]:
+    """Do what is to be done with each job, and yield it. One that can't be archived stays as it is, one with which
+    something else goes wrong is left for another time, and the others go on.
+
+    Raises:
+        TransientError, SystemicError: what first went wrong: at the end, or where the last `MOST_FAILURES` went wrong.
+    """
+    first, failures = None, 0
+    for one in found:
+        try:
+            carry_out(one, policy, by, done, kind)
+        except (TransientError, SystemicError) as error:
+            log.warning("%s %s: %s", one.act, one.job_id, error)
+            first, failures = first or error, failures + 1
+            if failures == MOST_FAILURES:
+                break
+        else:
+            failures = 0
+        yield one
+    if first is not None:
+        raise first
 
 
 def carry_out(one: Due, policy: Policy, by: str, done: Done, kind: str = "retention") -> None:

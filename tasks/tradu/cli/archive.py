@@ -123,8 +123,7 @@ def run(
     if dry_run:
         _show_due(output, found)
         return
-    for number, one in enumerate(found, 1):
-        archiving.carry_out(one, policy, me(), done)
+    for number, one in enumerate(archiving.carry_out_all(found, policy, me(), done), 1):
         output.warn(f"{number:,} of {len(found):,}: {one.act} {one.job_id}")
     if as_json:
         output.data(done.counts())

@@ -53,8 +53,8 @@ def purge(
         typer.confirm(f"Remove {what} for ever?", abort=True)
     counts = erase.on_request(by, document, tenant)
     done, policy = archiving.Done(), load_policy(settings)
-    for one in found:
-        archiving.carry_out(one, policy, by, done, kind="job" if job_id else "retention")
+    for _ in archiving.carry_out_all(found, policy, by, done, kind="job" if job_id else "retention"):
+        pass
     if as_json:
         output.data({**counts, **done.jobs})
     else:

@@ -719,6 +719,10 @@ SELECT block_id::text, segments, state FROM blocks WHERE job_id = %(job_id)s AND
 -- known_raw: which of these documents some job has.
 SELECT DISTINCT document_id FROM documents WHERE document_id = ANY(%(document_ids)s);
 
+-- kept_raw: which of these documents some job has that is not being removed for ever.
+SELECT DISTINCT d.document_id FROM documents d JOIN jobs j USING (job_id)
+WHERE d.document_id = ANY(%(document_ids)s) AND j.residence <> 'purged';
+
 -- known_jobs: which of these jobs there are.
 SELECT job_id FROM jobs WHERE job_id = ANY(%(job_ids)s);
 

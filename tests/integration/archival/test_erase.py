@@ -322,6 +322,20 @@ def test_a_purge_that_is_killed_is_finished_by_the_next_run(
     assert run.run_now(run.PURGING, "test").jobs == {}
 
 
+def test_jobs_that_are_purged_at_once_leave_no_document_behind(shelf: Shelf) -> None:
+    """Each finds a row of the other's that names it, until both rows are gone."""
+    one, two = shelf.make(FILES, "one"), shelf.make(FILES, "two")
+
+    def meanwhile(step: str) -> None:
+        if step == "remove":
+            with held(two) as theirs:
+                purge.purge_job(theirs, "job", "test")
+
+    with held(one) as ours:
+        purge.purge_job(ours, "job", "test", meanwhile)
+    assert shelf.everything() == {}
+
+
 def test_nobody_changes_a_certificate(shelf: Shelf) -> None:
     job = shelf.make(FILES)
     with held(job) as ours:

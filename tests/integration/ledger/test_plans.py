@@ -198,9 +198,10 @@ def test_known_translations(plans: Plans) -> None:
     assert read["Node Type"] in {"Index Scan", "Bitmap Heap Scan"}
 
 
-def test_documents_by_content_take_the_index_of_each_month(plans: Plans) -> None:
+@pytest.mark.parametrize("query", ["known_raw", "kept_raw"])
+def test_documents_by_content_take_the_index_of_each_month(plans: Plans, query: str) -> None:
     with plans.of() as told, plans.ledger.transaction() as tx:
-        assert tx.tuples("known_raw", document_ids=[DOCUMENT]) == [(DOCUMENT,)]
+        assert tx.tuples(query, document_ids=[DOCUMENT]) == [(DOCUMENT,)]
     small = {f"documents_{m.year}_{m.month:02d}" for m in (PAST, *ahead(datetime.now(UTC))[1:])}  # empty, or a page
     found = {scan for scan in scans(told, "documents") if scan[1] not in small}
     assert {kind for kind, _ in found} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}

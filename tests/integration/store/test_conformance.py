@@ -97,6 +97,10 @@ def test_objects_are_moved_and_removed(store: Store) -> None:
     assert store.get("raw/ab/abc") == b"raw/incoming/x"
     assert not store.exists("raw/incoming/x")
     store.remove("gates/job/1")
+    store.put("output/a", b"")
+    store.put("output/a0/b", b"")
+    store.remove_objects(["output/a", "output/not-there"])
+    assert [key for key, _ in store.keys("output")] == ["output/a0/b"]
     assert sorted(key for key, _ in store.keys("gates")) == ["gates/job/10/index.html"]
     assert sorted(key for key, _ in store.keys("nothing")) == []
     assert all(-60 < age < 60 for _, age in store.keys("raw"))
@@ -104,7 +108,7 @@ def test_objects_are_moved_and_removed(store: Store) -> None:
 
 @pytest.mark.parametrize("key", ["../a", "a/../b", "/etc/passwd", "a//b", "a\\b", "a\0b", ""])
 def test_keys_do_not_lead_out_of_the_store(store: Store, key: str) -> None:
-    for act in (store.get, store.exists, store.remove, store.uri_of):
+    for act in (store.get, store.exists, store.remove, lambda k: store.remove_objects([k]), store.uri_of):
         with pytest.raises(RequestError, match="is not a key"):
             act(key)
 
