@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from fixtures.line import Line
 from fixtures.wait import until
 from tradu.cli.main import app
-from tradu.cluster import FEEDERS, KEY, dispatch, feed
-from tradu.cluster.window import Cause
+from tradu.cluster import FEEDERS, KEY, dispatch, feed, journal
+from tradu.cluster.window import GROWS, Cause, replayed
 from tradu.ledger import buckets
+from tradu.ledger.pools import FeedDecision
 from tradu.settings import get_settings
 
 MOST = 4
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.timeout(180)
 @pytest.fixture
 def client(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setenv("TRADU_BATCH_CHARS", "1000")
+    monkeypatch.setattr(journal, "WRITE_SECONDS", 0.2)
     with Client(get_settings().dask_scheduler, set_as_default=False) as connected:
         yield connected
         connected.run(_mend)
@@ -47,6 +49,13 @@ def begin(line: Line, key: str, sentences: int, **asked: Any) -> str:
 def fed(client: Client) -> list[feed.Standing]:
     found: list[feed.Standing] = client.run_on_scheduler(feed.standing)
     return found
+
+
+def decided(line: Line, job: str) -> list[FeedDecision]:
+    """What was decided about the shards of a job, the oldest first."""
+    with line.ledger.transaction() as tx:
+        rows = tx.rows("feed_decisions", FeedDecision, job_id=UUID(job), limit=1_000)
+    return sorted(rows, key=lambda row: row.number)
 
 
 def shrunk(client: Client, cause: Cause) -> int:
@@ -144,6 +153,18 @@ def test_fewer_are_sent_while_a_worker_is_short_of_memory(the_line: Line, client
     client.run(_unpause)
     until(lambda: fed(client) == [])
     assert {block.state for block in the_line.blocks(job)} == {"VALIDATING"}
+    until(lambda: GROWS in {d.rule for d in decided(the_line, job)})
+    first, *others = decided(the_line, job)
+    assert (first.before, first.rule, first.reason) == (MOST, Cause.MEMORY, "a worker is short of memory")
+    assert all(later.before == earlier.most for earlier, later in zip([first, *others], others, strict=False))
+    assert all(replayed(d.inputs).limit == d.most != d.before for d in [first, *others])
+    told = CliRunner().invoke(app, ["scale", "explain", "--job", job])
+    assert "a worker is short of memory" in told.stdout
+    assert f"{MOST} -> {first.most}" in told.stdout
+    assert "1 shards (unmeasured)" in told.stdout
+    told = CliRunner().invoke(app, ["scale", "explain", "--job", job, "--limit", "1", "--json"])
+    (newest,) = json.loads(told.stdout)["shards"]
+    assert (newest["rule"], newest["job_id"]) == (GROWS, job)
 
 
 @pytest.mark.parametrize(

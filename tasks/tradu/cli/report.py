@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tradu import layout
+from tradu.cli.decisions import said_of
 from tradu.cli.failures import UNFINISHED, WELL
 from tradu.cli.output import Output, money, printable, seconds, shown
 from tradu.ledger.connection import Ledger
@@ -138,8 +139,8 @@ def _show_head(report: Report, output: Output) -> None:
     counts = ", ".join(f"{p.blocks:,} {p.state}" for p in report.progress) or "none yet"
     output.say(f"  {job.source} -> {', '.join(job.targets)}, profile {job.profile}")
     output.say(f"  {len(report.documents):,} documents; blocks: {counts}")
-    if job.sharding:
-        output.say(f"  {job.sharding['shards']} shards ({job.sharding['rule']}): {job.sharding['reason']}")
+    if planned := said_of(job):
+        output.say(f"  {planned}")
     if job.source == "auto" and report.languages:
         found = "; ".join(
             f"{each.blocks:,} {'already in' if each.passed else f'from {each.source} to'} {each.target}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -119,41 +119,37 @@ def _fed(output: Output) -> list[Standing]:
 @scale.command()
 def explain(
     pool: PoolName = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many decisions.")] = 10,
+    job: Annotated[
+        str | None,
+        typer.Option("--job", metavar="JOB", help="Only about this job's shards: its id, or a part of it."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many decisions of each kind.")] = 10,
     as_json: options.Json = False,
 ) -> None:
-    """Show the last decisions about a pool, and the signals that the newest one rests on.
+    """Show the last decisions about a pool with the signals that the newest one rests on, and those about shards.
 
     \b
     Examples:
       tradu scale explain
       tradu scale explain --pool gpu --limit 50 --json
+      tradu scale explain --job 0a9f8e
     """
-    from tradu.ledger.pools import DecisionRow
+    from tradu.cli import decisions
+    from tradu.cli.ledger import find_job
+    from tradu.ledger.pools import DecisionRow, FeedDecision
 
     output, ledger = Output(as_json), _ledger()
-    name = _pool(ledger, pool).pool
+    asked = find_job(ledger, job) if job else None
+    name = None if asked else _pool(ledger, pool).pool
     with ledger.transaction() as tx:
-        rows = tx.rows("decisions_about", DecisionRow, pool=name, limit=limit)
+        of_pool = tx.rows("decisions_about", DecisionRow, pool=name, limit=limit)
+        of_shards = tx.rows("feed_decisions", FeedDecision, job_id=asked and asked.job_id, limit=limit)
     if as_json:
-        output.data(rows)
-    elif not rows:
-        output.warn(f"Nothing was decided about pool {name} yet.")
-    else:
-        table = ((f"{r.at:%Y-%m-%d %H:%M:%S}", f"{r.before} -> {r.wanted}", r.rule, r.reason) for r in rows)
-        output.table(("at (UTC)", "workers", "rule", "why"), table)
-        output.table(("signal", ">value"), _signals(rows[0].inputs), title="\nThe newest one rests on")
-
-
-def _signals(inputs: dict[str, Any]) -> list[tuple[str, object]]:
-    signals = dict(inputs["signals"])
-    ages, tiers = signals.pop("ages"), signals.pop("latency")
-    rows = [(name.replace("_", " "), value) for name, value in signals.items()]
-    for tier in tiers:
-        rows.append(
-            (f"{tier['tier']}: seconds a block, p50 and p95", f"{tier['p50_seconds']:.3g}, {tier['p95_seconds']:.3g}")
-        )
-    return rows + [(f"{source} heard, seconds ago", float(age)) for source, age in ages.items()]
+        output.data({"pool": of_pool, "sharding": asked and asked.sharding, "shards": of_shards})
+        return
+    if name:
+        decisions.show_pool(name, of_pool, output)
+    decisions.show_shards(asked, of_shards, output)
 
 
 @scale.command("set")

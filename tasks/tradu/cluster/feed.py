@@ -24,8 +24,9 @@ from prometheus_client.registry import Collector
 
 from tradu import telemetry
 from tradu.cluster import DEFAULT_POOL, FEEDERS, KEY, METRIC
+from tradu.cluster.journal import Journal
 from tradu.cluster.report import Report
-from tradu.cluster.window import Bounds, Cause, Sample, begin, step
+from tradu.cluster.window import GROWS, Bounds, Cause, Sample, begin, change, step
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
@@ -103,6 +104,7 @@ class Feeders(SchedulerPlugin):
         self._client: asyncio.Task[Client] | None = None
         self.shrunk: Counter[Cause] = Counter()
         """How often fewer batches were sent, by cause."""
+        self.journal = Journal()
         _Exposed.feeders = self
         if not _Exposed.registered:
             REGISTRY.register(_Exposed())
@@ -113,7 +115,7 @@ class Feeders(SchedulerPlugin):
         name = shard.job, shard.number
         if name in self._feeders:
             self._feeders[name][1].cancel()
-        feeder = Feeder(shard, self._scheduler, self.shrunk)
+        feeder = Feeder(shard, self._scheduler, self.shrunk, self.journal)
         task = asyncio.create_task(self._run(feeder))
         self._feeders[name] = feeder, task
         task.add_done_callback(partial(self._ended, name))
@@ -155,6 +157,7 @@ class Feeders(SchedulerPlugin):
         """The scheduler ends."""
         for _, task in self._feeders.values():
             task.cancel()
+        self.journal.close()
         if self._client is not None and self._client.done() and not self._client.exception():
             await self._client.result().close()
 
@@ -176,8 +179,8 @@ class _Item:
 class Feeder:
     """Feeds one shard."""
 
-    def __init__(self, shard: Shard, scheduler: Scheduler, shrunk: Counter[Cause]) -> None:
-        self.shard, self._scheduler, self._shrunk = shard, scheduler, shrunk
+    def __init__(self, shard: Shard, scheduler: Scheduler, shrunk: Counter[Cause], journal: Journal) -> None:
+        self.shard, self._scheduler, self._shrunk, self._journal = shard, scheduler, shrunk, journal
         self._left = deque(_Item(number, group) for group in shard.groups for number in group.numbers)
         self._flying: dict[asyncio.Task[tuple[Report, float]], _Item] = {}
         self._bounds = Bounds.of(self._look()[0])
@@ -258,6 +261,8 @@ class Feeder:
 
     def _adapt(self, sample: Sample) -> None:
         before, self._window = self._window, step(self._window, sample, self._bounds)
+        if (decided := change(before, sample, self._bounds, self._window)) is not None:
+            self._journal.note((self.shard.job, self.shard.number, self.shard.epoch), self.shard.pool, decided)
         if self._window.until_next > before.until_next:
             self._shrunk[self._window.cause] += 1
             log.info(
@@ -312,3 +317,5 @@ class _Exposed(Collector):
             if cause:
                 shrunk.add_metric([cause.value], self.feeders.shrunk[cause])
         yield shrunk
+        grown = self.feeders.journal.counts[GROWS]
+        yield CounterMetricFamily("tradu_batches_limit_increases", "How often more batches were sent", grown)

@@ -9,8 +9,10 @@ concurrency-limits).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 DECREASE = 0.7
 STEPS = 16
@@ -29,6 +31,10 @@ USUAL_ROUNDS = 64
 HELPED = 0.85
 """Sending fewer batches helps, when they take no more than this share of what they took before. Where it doesn't, the
 texts are harder, and that is usual from then on."""
+
+
+GROWS = "grows"
+WORKERS = "workers"
 
 
 class Cause(StrEnum):
@@ -137,6 +143,44 @@ class Window:
     def limit(self) -> int:
         """Whole batches."""
         return int(self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A decision: so many batches at the cluster instead of so many."""
+
+    before: int
+    limit: int
+    rule: str
+    """The cause; `grows`, or `workers` where more or fewer of them set other bounds."""
+    why: str
+    inputs: Mapping[str, Any]
+    """What it follows from (`replayed`)."""
+
+
+def change(before: Window, sample: Sample, bounds: Bounds, after: Window) -> Change | None:
+    """What a step from one window to the other has decided; None: the number is the same."""
+    if after.limit == before.limit:
+        return None
+    inputs = {"window": asdict(before), "sample": asdict(sample), "bounds": asdict(bounds)}
+    if after.limit < before.limit and after.until_next > before.until_next:
+        rule, why = after.cause.value, after.why
+    elif after.limit > before.limit and not after.until_next:
+        rule, why = GROWS, "all is well"
+    else:
+        rule, why = WORKERS, f"the pool's workers can have {bounds.floor} to {bounds.ceiling}"
+    return Change(before.limit, after.limit, rule, why, inputs)
+
+
+def replayed(inputs: Mapping[str, Any]) -> Window:
+    """The window that follows from the inputs of a decision: the same as then."""
+    kept = dict(inputs["window"])
+    for level in ("pace", "downstream"):
+        kept[level] = Level(Mean(**kept[level]["recent"]), kept[level]["usual"])
+    for mean in ("waits", "failing"):
+        kept[mean] = Mean(**kept[mean])
+    kept["cause"] = Cause(kept["cause"])
+    return step(Window(**kept), Sample(**inputs["sample"]), Bounds(**inputs["bounds"]))
 
 
 def begin(bounds: Bounds) -> Window:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from tradu.ledger.connection import Transaction
 
@@ -59,6 +60,25 @@ class DecisionRow:
     epoch: int
     before: int
     wanted: int
+    rule: str
+    reason: str
+    inputs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedDecision:
+    """What was decided about the batches of a shard at the cluster."""
+
+    at: datetime
+    pool: str
+    job_id: UUID
+    shard: int
+    epoch: int
+    """Of the shard's submission."""
+    number: int
+    """Of the decision, among those of its scheduler."""
+    before: int
+    most: int
     rule: str
     reason: str
     inputs: dict[str, Any]

@@ -1211,6 +1211,24 @@ ORDER BY decision_id DESC LIMIT %(limit)s;
 -- forget_decisions: decisions of long ago.
 DELETE FROM scale_decisions WHERE at < now() - interval '7 days';
 
+-- add_feed_decisions: what was decided about batches at the cluster; a second time adds nothing.
+INSERT INTO feed_decisions (job_id, shard, epoch, number, at, pool, before, most, rule, reason, inputs)
+SELECT u.job_id, u.shard, u.epoch, u.number, clock_timestamp() - make_interval(secs => u.age), u.pool, u.before, u.most, u.rule,
+       u.reason, u.inputs::jsonb
+FROM unnest(%(job_ids)s::uuid[], %(shards)s::int[], %(epochs)s::int[], %(numbers)s::bigint[], %(ages)s::float8[], %(pools)s::text[],
+            %(befores)s::int[], %(limits)s::int[], %(rules)s::text[], %(reasons)s::text[], %(inputs)s::text[])
+     AS u (job_id, shard, epoch, number, age, pool, before, most, rule, reason, inputs)
+ON CONFLICT DO NOTHING;
+
+-- feed_decisions: the newest decisions about batches at the cluster, of all jobs or of one.
+SELECT at, pool, job_id, shard, epoch, number, before, most, rule, reason, inputs FROM feed_decisions
+WHERE %(job_id)s::uuid IS NULL OR job_id = %(job_id)s ORDER BY at DESC, number DESC LIMIT %(limit)s;
+
+-- forget_feed_decisions: decisions of long ago, and more than so many.
+DELETE FROM feed_decisions WHERE at <= greatest(
+    now() - interval '7 days', (SELECT at FROM feed_decisions ORDER BY at DESC OFFSET %(most)s LIMIT 1)
+);
+
 -- set_pool: a person sets the number of workers of a pool, and pauses it.
 UPDATE pools SET wanted = %(wanted)s, paused = true, set_by = %(by)s, changed_at = now(), direction = sign(%(wanted)s - wanted),
        epoch = (SELECT epoch FROM controller), decided_at = now()

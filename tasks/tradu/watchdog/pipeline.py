@@ -19,6 +19,7 @@ LEAST_HISTORY = 15
 IDLE_SECONDS = 900.0
 """A running job on which nobody has worked for so long has lost its run."""
 SAY_AGAIN_SECONDS = 1_800.0
+MOST_FEED_DECISIONS = 50_000
 SLOW_SHARE = 0.25
 """Slow: less than this share of the median of busy minutes."""
 
@@ -36,6 +37,7 @@ def look(ledger: Ledger) -> dict[str, int]:
         tx.run("forget_throughput")
         tx.run("forget_latencies")
         tx.run("forget_decisions")
+        tx.run("forget_feed_decisions", most=MOST_FEED_DECISIONS)
         tx.run("forget_agents")
     return {"slow": int(found is not None)}
 

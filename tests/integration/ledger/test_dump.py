@@ -20,9 +20,9 @@ from tradu.errors import DamagedError, RequestError
 from tradu.ledger import dump
 from tradu.ledger.connection import Ledger
 
-NOT_OF_JOBS = {"archives", "archived_documents", "known_segments", "rollout_jobs"}
-"""known_segments is dumped and names its job through its results object; the others are the catalogue of archives and
-what rollouts have seen."""
+NOT_OF_JOBS = {"archives", "archived_documents", "feed_decisions", "known_segments", "rollout_jobs"}
+"""known_segments is dumped and names its job through its results object; the others are the catalogue of archives,
+what rollouts have seen, and decisions that are kept for a week."""
 ODD = 'tab\t, newline\n, backslash \\N, quote " and {brace}, ol\u00e9 \U0001f30d'
 
 

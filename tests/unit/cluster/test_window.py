@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,7 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tradu.cluster.window import DECREASE, Bounds, Cause, Sample, Window, begin, step
+from tradu.cluster.window import (
+    DECREASE,
+    GROWS,
+    WORKERS,
+    Bounds,
+    Cause,
+    Sample,
+    Window,
+    begin,
+    change,
+    replayed,
+    step,
+)
 
 WELL = Sample(seconds=1.0, waited_seconds=0.5, downstream_seconds=0.1, characters=32_000, done=30)
 TROUBLES = {
@@ -121,3 +134,34 @@ def test_it_settles_near_what_a_server_can_do_that_all_batches_share(capacity: i
         sizes.append(window.limit)
     mean = sum(sizes[2_000:]) / 4_000
     assert capacity < mean < 3 * capacity
+
+
+@given(st.lists(st.tuples(samples(), THREADS), max_size=60))
+def test_a_decision_is_each_change_of_the_number_and_is_made_again_from_its_inputs(
+    course: list[tuple[Sample, int]],
+) -> None:
+    window = begin(Bounds.of(2))
+    for sample, threads in course:
+        bounds, before = Bounds.of(threads), window
+        window = step(window, sample, bounds)
+        decided = change(before, sample, bounds, window)
+        assert (decided is None) == (window.limit == before.limit)
+        if decided is None:
+            continue
+        assert (decided.before, decided.limit) == (before.limit, window.limit)
+        if decided.rule == GROWS:
+            assert window.limit > before.limit
+        elif decided.rule == WORKERS:
+            assert not bounds.floor <= before.limit <= bounds.ceiling
+        else:
+            assert window.limit < before.limit
+            assert (decided.rule, decided.why) == (window.cause, window.why)
+        assert replayed(json.loads(json.dumps(decided.inputs))) == window
+
+
+def test_fewer_workers_are_a_reason_of_their_own() -> None:
+    window = begin(Bounds.of(8))
+    fewer = step(window, WELL, Bounds.of(2))
+    decided = change(window, WELL, Bounds.of(2), fewer)
+    assert decided is not None
+    assert (decided.before, decided.limit, decided.rule) == (16, 4, WORKERS)
