@@ -14,14 +14,13 @@ from typing import Any
 
 from airflow.sdk import Param, dag, task
 
+from tradu.admission import MOST_RUNS
 from tradu.inference.registry import profile_names
 from tradu.settings import get_settings
 from tradu_airflow.links import DataDocsLink
 from tradu_airflow.operators import AdmitOperator, AskOperator, ShardOperator
 from tradu_airflow.stages import end_failed_job, for_good, pass_gate, stage_of
 
-MOST_RUNS = 256
-"""At once: jobs that wait for their turn among them. Which of them work is said by include/admission.yaml."""
 LANGUAGE = "^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})?$"
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 TEXTS = {"type": ["array", "null"], "items": {"type": "string"}}

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 NORMAL_PRIORITY = 5
 MOST_PRIORITY = 10
 ANYBODY = "*"
+MOST_RUNS = 256
+"""Runs of `tradu_translate` at once: each job that runs or waits has one. Airflow queues further ones in the order in
+which they were asked for, whoever asked: weights and priorities begin behind that."""
 USUAL_CHARACTERS = 100_000
 """Of a job that nobody has measured yet, where no other job says what is usual."""
 
@@ -72,6 +75,17 @@ class AdmissionPolicy(BaseModel):
             f"pool:{pool}": of_pool.characters_per_minute,
         }
         return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def doubts(policy: AdmissionPolicy) -> list[str]:
+    """What a policy says that can't come about, a line each."""
+    said = []
+    if policy.most_running + policy.most_deferred >= MOST_RUNS:
+        said.append(
+            f"most_running and most_deferred are {policy.most_running + policy.most_deferred:,} together, and Airflow "
+            f"starts {MOST_RUNS} runs at once: one tenant's jobs can stand before everybody's. Keep them well below"
+        )
+    return said
 
 
 def load_policy(settings: Settings) -> AdmissionPolicy:

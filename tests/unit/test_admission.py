@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradu.admission import (
+    MOST_RUNS,
     AdmissionPolicy,
     Pressure,
     Running,
     Tenant,
     Waiting,
     current_policy,
+    doubts,
     in_order,
     is_full,
     load_policy,
@@ -172,3 +174,11 @@ def test_limits_of_claims_are_read_again_when_the_file_changes(tmp_path: Path, m
     assert current_policy().claim_limits("b", "gpu") == {"tenant:b": 20, "pool:gpu": 30}
     (tmp_path / "admission.yaml").write_text("tenants: {acme: {weight: 2}}\n")
     assert current_policy().claim_limits("acme", "gpu") == {}
+
+
+def test_the_shipped_policy_leaves_room_for_other_tenants_runs() -> None:
+    shipped = load_policy(Settings())
+    assert doubts(shipped) == []
+    assert shipped.most_running + shipped.most_deferred < MOST_RUNS / 2
+    (said,) = doubts(shipped.model_copy(update={"most_deferred": MOST_RUNS - shipped.most_running}))
+    assert "256 together" in said

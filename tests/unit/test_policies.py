@@ -80,6 +80,13 @@ def test_the_doctor_names_the_file(wrong: str, tmp_path: Path, monkeypatch: pyte
     assert "mend that file" in finding.remedy
 
 
+def test_the_doctor_warns_of_what_cannot_come_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADU_HOME", str(tmp_path))
+    (tmp_path / "admission.yaml").write_text("most_deferred: 1_000\n")
+    (finding,) = doctor._policies(Layout(get_settings()), True)
+    assert (finding.level, "most_deferred" in finding.message) == ("warn", True)
+
+
 def test_a_job_that_runs_goes_on_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRADU_HOME", str(tmp_path))
     (tmp_path / "admission.yaml").write_text("ageing_minutes: 5\n")

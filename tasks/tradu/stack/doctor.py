@@ -202,7 +202,10 @@ def _policies(layout: Layout, _running: bool) -> Iterator[Finding]:
     for message in wrong:
         remedy = "mend that file; until then what runs goes on with what it read before, and nothing new starts"
         yield Finding("policies", Level.ERROR, message, remedy)
-    if not wrong:
+    doubts = [] if wrong else admission.doubts(admission.load_policy(layout.settings))
+    for message in doubts:
+        yield Finding("policies", Level.WARN, f"admission.yaml: {message}", "change that file")
+    if not wrong and not doubts:
         yield Finding("policies", Level.OK, "admission, scaling and retention can be used")
 
 
