@@ -76,10 +76,27 @@ class AdmissionPolicy(BaseModel):
         }
         return {name: limit for name, limit in limits.items() if limit is not None}
 
+    def limits(self) -> dict[str, float]:
+        """Limits of claims that are set for somebody by name, by the names of their buckets."""
+        pairs = [(f"tenant:{name}", tenant.characters_per_minute) for name, tenant in self.tenants.items()]
+        pairs += [(f"pool:{name}", pool.characters_per_minute) for name, pool in self.pools.items()]
+        return {name: limit for name, limit in pairs if limit is not None and not name.endswith(f":{ANYBODY}")}
 
-def doubts(policy: AdmissionPolicy) -> list[str]:
+
+def doubts(policy: AdmissionPolicy, settings: Settings) -> list[str]:
     """What a policy says that can't come about, a line each."""
-    said = []
+    there = {
+        settings.pool,
+        Settings.model_fields["pool"].default,
+        *settings.tier_pools.values(),
+        *settings.pool_workers,
+    }
+    said = [
+        f"pool {name!r} has a limit of claims, but no workers that the settings know of: scaled ones are in the pool "
+        f"'default', others in that of their TRADU_POOL"
+        for name, pool in policy.pools.items()
+        if pool.characters_per_minute is not None and name not in there | {ANYBODY}
+    ]
     if policy.most_running + policy.most_deferred >= MOST_RUNS:
         said.append(
             f"most_running and most_deferred are {policy.most_running + policy.most_deferred:,} together, and Airflow "

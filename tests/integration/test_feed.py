@@ -23,7 +23,10 @@ from tradu.settings import get_settings
 
 MOST = 4
 """Two workers of a thread: each has one batch that it works on, and one that waits."""
-LIMIT = "tenants:\n  slow: {characters_per_minute: 60_000}\n"  # 1,000 a second
+LIMIT = """
+tenants: {slow: {characters_per_minute: 60_000}} # 1,000 a second
+pools: {nobodys: {characters_per_minute: 60_000}}
+"""
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -187,8 +190,10 @@ def test_a_limit_of_claims_holds_a_tenant_and_nobody_else(the_line: Line, client
     begin(the_line, "quick", 100)
     until(lambda: [s.job for s in fed(client)] == [slow])
     until(lambda: [s.job for s in fed(client) if s.resting_seconds > 0] == [slow])
-    shown = CliRunner().invoke(app, ["queue"]).stdout
-    assert "tenant:slow" in shown
+    shown = CliRunner().invoke(app, ["queue"])
+    assert "tenant:slow" in shown.stdout
+    assert "no claim" in next(row for row in shown.stdout.splitlines() if row.startswith("pool:nobodys"))
+    assert "pool 'nobodys'" in shown.stderr
     until(lambda: fed(client) == [])
     blocks = the_line.blocks(slow)
     assert {(block.state, block.attempt) for block in blocks} == {("VALIDATING", 1)}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tradu.admission import (
     MOST_RUNS,
     AdmissionPolicy,
+    Pool,
     Pressure,
     Running,
     Tenant,
@@ -178,7 +179,18 @@ def test_limits_of_claims_are_read_again_when_the_file_changes(tmp_path: Path, m
 
 def test_the_shipped_policy_leaves_room_for_other_tenants_runs() -> None:
     shipped = load_policy(Settings())
-    assert doubts(shipped) == []
+    assert doubts(shipped, Settings()) == []
     assert shipped.most_running + shipped.most_deferred < MOST_RUNS / 2
-    (said,) = doubts(shipped.model_copy(update={"most_deferred": MOST_RUNS - shipped.most_running}))
+    (said,) = doubts(shipped.model_copy(update={"most_deferred": MOST_RUNS - shipped.most_running}), Settings())
     assert "256 together" in said
+
+
+def test_a_limit_of_a_pool_that_nobody_is_in_is_told() -> None:
+    limited = POLICY.model_copy(
+        update={"pools": {name: Pool(characters_per_minute=9) for name in ("gpu", "default", "*")}}
+    )
+    (said,) = doubts(limited, Settings())
+    assert "'gpu'" in said
+    assert doubts(limited, Settings(tier_pools={"premium": "gpu"})) == []
+    assert doubts(limited, Settings(pool_workers={"gpu": 1})) == []
+    assert limited.limits() == {"pool:gpu": 9, "pool:default": 9}

@@ -28,7 +28,7 @@ def queue(
 
     Exit codes: 0, or with --tenant 1 where a job of that tenant would be refused now.
     """
-    from tradu.admission import in_order, load_policy, may_submit
+    from tradu.admission import doubts, in_order, load_policy, may_submit
     from tradu.cli.ledger import open_ledger
     from tradu.ledger import buckets, turns
     from tradu.settings import get_settings
@@ -42,6 +42,8 @@ def queue(
     pressure = standing.pressure
     answer = None if tenant is None else may_submit(tenant, pressure, policy)
     waiting = in_order(pressure, policy)
+    asked = {bucket.name for bucket in limits}
+    unasked = {name: limit for name, limit in policy.limits().items() if name not in asked}
     if as_json:
         said = {
             "full": pressure.full,
@@ -50,6 +52,7 @@ def queue(
             "open_characters": round(pressure.open_characters),
             "waiting": waiting,
             "limits": limits,
+            "limits_without_claims": unasked,
             "answer": answer,
         }
         output.data(said)
@@ -62,10 +65,15 @@ def queue(
             output.say(f"Jobs wait: {standing.reason}\n")
             rows = ((j.job_id, j.tenant, j.region, j.priority, j.created_at) for j in waiting)
             output.table(("job", "tenant", "region", ">priority", "asked for"), rows)
-        if limits:
-            of_bucket = ((b.name, b.per_minute, b.claimed, b.refused, b.wait_seconds) for b in limits)
+        if limits or unasked:
+            of_bucket: list[tuple[object, ...]] = [
+                (b.name, b.per_minute, b.claimed, b.refused, b.wait_seconds) for b in limits
+            ]
+            of_bucket += [(name, limit, "no claim", "", "") for name, limit in unasked.items()]
             heads = ("limit of", ">characters a minute", ">claimed", ">times refused", ">seconds until the next claim")
             output.table(heads, of_bucket)
+        for doubt in doubts(policy, settings):
+            output.warn(doubt)
         if answer is not None:
             when = f"; ask again in {answer.retry_after_seconds:.0f} s" if answer.retry_after_seconds else ""
             output.say(f"A job of tenant {tenant!r}: {answer.reason}{when}")

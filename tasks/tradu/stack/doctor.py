@@ -202,7 +202,7 @@ def _policies(layout: Layout, _running: bool) -> Iterator[Finding]:
     for message in wrong:
         remedy = "mend that file; until then what runs goes on with what it read before, and nothing new starts"
         yield Finding("policies", Level.ERROR, message, remedy)
-    doubts = [] if wrong else admission.doubts(admission.load_policy(layout.settings))
+    doubts = [] if wrong else admission.doubts(admission.load_policy(layout.settings), layout.settings)
     for message in doubts:
         yield Finding("policies", Level.WARN, f"admission.yaml: {message}", "change that file")
     if not wrong and not doubts:
