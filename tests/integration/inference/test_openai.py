@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +79,22 @@ def test_what_the_server_has_not_is_left_out_and_remembered(server: tuple[str, s
     assert ["logprobs" in body for body in asked] == [True, False, False, False, False]
     assert all(body["temperature"] == 0 for body in asked)
     assert asked[1]["messages"][1]["content"] == TEXTS[0]
+
+
+def test_one_text_goes_ahead_only_until_the_server_is_known(server: tuple[str, str]) -> None:
+    both = threading.Barrier(2)
+
+    def harm(number: int, _body: bytes) -> bool:
+        if number in (2, 3):  # of the second call
+            both.wait(30)
+        return False
+
+    proxy = chat.Proxy(server[0], harm)
+    with proxy.run() as url, loaded(entry(url, server[1])) as engine:
+        engine.translate_with_evidence(TEXTS[:2])
+        engine.translate_with_evidence(TEXTS[2:4])
+    assert len(proxy.seen) == 4
+    assert [each.together for each in proxy.seen[:2]] == [1, 1]
 
 
 def test_busy_broken_and_cut_connections_are_tried_again(server: tuple[str, str], said: list[str]) -> None:

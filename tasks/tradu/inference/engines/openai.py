@@ -62,17 +62,21 @@ class Server:
             "max_tokens": _number(model, "max_output_tokens", 1_024),
         }
         self._extras = {name for name in _EXTRAS if model.options.get(name) != "no"}
+        self._knows_extras = False
 
     def run(self, texts: Sequence[str]) -> list[Made]:
         """Translate each piece; a failure is that of its text alone.
 
-        A server that refuses structured output or log-probabilities is asked again without them, and from then on.
+        A server that refuses structured output or log-probabilities is asked again without them, and from then on. To
+        find that out one text goes ahead of the others, until it has answered, and again once it has refused something.
         """
         distinct = list(dict.fromkeys(text for text in texts if text.strip()))
-        answers = [self._first(distinct[0])] if self._extras and distinct else []
+        ahead = bool(distinct and self._extras and not self._knows_extras)
+        answers = [self._first(distinct[0])] if ahead else []
         if answers and isinstance(answers[0], HopelessError | TransientError):
             answers *= len(distinct)
         answers += self._asked(distinct[len(answers) :])
+        self._knows_extras = any(isinstance(a, dict) for a in answers) and not any(map(_refused, answers))
         made = {text: self._made(text, answer) for text, answer in zip(distinct, answers, strict=True)}
         return [made.get(text) or Made(text) for text in texts]
 
@@ -83,7 +87,7 @@ class Server:
     def _first(self, text: str) -> Answer:
         """Finds out what the server can do."""
         (answer,) = self._asked([text])
-        if isinstance(answer, ModelError) and re.match(r"4(00|15|22) ", str(answer)):
+        if _refused(answer):
             before, self._extras = self._extras, set()
             (answer,) = self._asked([text])
             if isinstance(answer, ModelError):  # it was not for them
@@ -123,6 +127,11 @@ class Server:
     def close(self) -> None:
         """End the connections."""
         self._chat.close()
+
+
+def _refused(answer: Answer) -> bool:
+    """Whether the server would not take a request as it was."""
+    return isinstance(answer, ModelError) and re.match(r"4(00|15|22) ", str(answer)) is not None
 
 
 def _translation(content: str) -> tuple[str, int, int]:
