@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
@@ -12,11 +13,13 @@ import pytest
 
 from fixtures.line import Line
 from tradu import layout, line
+from tradu.assembly.pages import find_document
 from tradu.cluster import dispatch
 from tradu.cluster.batch import run_batch
 from tradu.errors import GateStopError, RequestError
 from tradu.partitioning import plan
 from tradu.settings import get_settings
+from tradu.verify import verify
 
 GUIDE = """# The observatory
 
@@ -259,6 +262,40 @@ def test_a_gate_stops_a_run_of_mostly_bad_input(the_line: Line) -> None:
     with pytest.raises(GateStopError, match="25"):
         line.gate_documents(job)
     assert the_line.job(job).state == "ERROR"
+
+
+def test_a_job_that_the_gate_on_documents_stopped_goes_on_when_its_files_are_mended(the_line: Line) -> None:
+    good = {f"good-{n}.txt": f"Ship number {n} reached the harbour.\n" for n in range(14)}
+    bad = {f"bad-{n}.txt": b"\0\1\2" * 50 + bytes([n]) for n in range(8)}
+    the_line.put(good | bad)
+    job = the_line.admit(source="en")
+    line.ingest(job)
+    with pytest.raises(GateStopError):
+        line.gate_documents(job)
+    (the_line.folder / "landing" / "bad-0.txt").unlink()
+    the_line.put({f"bad-{n}.txt": f"The tower number {n} is open.\n" for n in range(1, 8)})
+    assert the_line.admit(source="en") == job
+    the_line.infer(job, the_line.prepare(job))
+    assert the_line.deliver(job) == "COMPLETED"
+    ends = Counter(d.state for d in the_line.all_documents(job))
+    assert ends == {"COMPLETED": 21, "CANCELED": 8}
+    assert find_document(the_line.ledger, the_line.job(job), "bad-1.txt").state == "COMPLETED"
+    assert verify(the_line.job(job), the_line.ledger, the_line.store).faults == []
+
+
+def test_a_file_that_is_as_it_was_again_is_taken_in_again(the_line: Line) -> None:
+    first, second = {"a.txt": "The harbour was closed.\n"}, {"a.txt": "The library is open.\n"}
+    the_line.put(first)
+    job = the_line.admit(source="en")
+    for content in (first, second, first):
+        the_line.put(content)
+        line.ingest(job)
+        assert [d.state for d in the_line.all_documents(job)].count("REGISTERED") == 1
+    (the_line.folder / "landing" / "a.txt").unlink()
+    the_line.put({"b.txt": "The mill is new.\n"})
+    line.ingest(job)
+    states = {d.paths[0]: d.state for d in the_line.all_documents(job) if d.state != "CANCELED"}
+    assert states == {"a.txt": "REGISTERED", "b.txt": "REGISTERED"}, "a good one whose file is gone stays"
 
 
 def test_documents_outside_of_the_allowed_prefixes_are_refused(the_line: Line) -> None:

@@ -17,6 +17,7 @@ from tradu.documents import codes
 from tradu.errors import RequestError
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Document, Job, PageBlock
+from tradu.ledger.states import DocumentState
 from tradu.store import Store
 
 
@@ -66,6 +67,7 @@ def find_document(ledger: Ledger, job: Job, name: str) -> Document:
     with ledger.transaction() as tx:
         documents = tx.rows("documents", Document, job_id=job.job_id)
     found = [d for d in documents if name in d.paths] or [d for d in documents if d.document_id.startswith(name)]
+    found = [d for d in found if d.state != DocumentState.CANCELED] or found  # what was replaced has the same path
     if len(found) != 1:
         raise RequestError(f"{len(found)} documents of job {job.job_id} are called {name}")
     return found[0]

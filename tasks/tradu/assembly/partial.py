@@ -17,6 +17,7 @@ from tradu.errors import DataError, RequestError
 from tradu.ledger import jobs
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Document, Job
+from tradu.ledger.states import DocumentState
 from tradu.store import Store, whole
 
 REPORT = "untranslated.jsonl"
@@ -56,6 +57,8 @@ def write(
     with whole(folder / REPORT) as report:
         for document in documents:
             if document_id not in (None, document.document_id):
+                continue
+            if document.state == DocumentState.CANCELED and not document.segments:  # another one may have its path
                 continue
             for language in job.targets if target is None else [target]:
                 written = _delivered(job, document, language, store, folder)

@@ -119,11 +119,12 @@ def _end_of(document: Document, job: Job, own: list[Output], blocks: list[BlockC
 
 
 def _job_end(ends: list[str]) -> tuple[str, str | None]:
-    """A job is as good as its documents."""
+    """A job is as good as its documents, those apart whose files were replaced before it was cut."""
+    ends = [e for e in ends if e != DocumentState.CANCELED]
     bad = [e for e in ends if e != DocumentState.COMPLETED]
     if not bad:
         return JobState.COMPLETED, None
-    if all(e in (DocumentState.ERROR, DocumentState.CANCELED) for e in ends):
+    if all(e == DocumentState.ERROR for e in ends):
         return JobState.ERROR, f"none of {len(ends)} documents could be translated"
     return JobState.PARTIAL, f"{len(bad)} of {len(ends)} documents are not complete"
 

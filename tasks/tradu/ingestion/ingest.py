@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 HEAD_BYTES = 64 * 1024
 SAMPLE_CHARS = 4_000
 COMMIT_EVERY = 100
+REPLACED = "its file was replaced or removed before the job was cut"
 _STORE_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 MINIMUM_CONFIDENCE = 0.3
 """Below this, a language is a guess: the document is refused rather than translated from the wrong language."""
@@ -48,25 +49,33 @@ class Arrival:
 def ingest(job: Job, options: FormatOptions, ledger: Ledger, store: Store, settings: Settings) -> int:
     """Take in every document of the job; how many files were seen. A second time changes nothing.
 
-    A file that can't be read or is of no known format is registered with its error; the gate quarantines it.
+    A file that can't be read or is of no known format is registered with its error; the gate quarantines it. What an
+    earlier time took in of a file that has been mended or, being bad, removed since then, does not count any more.
 
     Raises:
         RequestError: the request names nothing, too much, or what it may not read.
         TransientError: a document was cleared away by the archive just then: a retry takes it in.
     """
     sources = expand(job.documents, settings)
-    seen = 0
+    seen, met, paths = 0, set[str](), set[str]()
     while chunk := list(islice(sources, COMMIT_EVERY)):
         arrivals = [take_in(source, job.source, options, store, settings) for source in chunk]
         with ledger.transaction(job.request_id) as tx:
             tx.run("share_raw")
+            tx.run("forget_replaced", job_id=job.job_id, document_ids=[a.document_id for a in arrivals])
             for arrival in arrivals:
                 _register(tx.run, job, arrival)
         for arrival in arrivals:  # from here on it is not cleared away
             if arrival.size_bytes and not store.exists(raw_key(arrival.document_id)):
                 raise TransientError(f"{arrival.path} was archived with another job meanwhile: it is taken in again")
         seen += len(arrivals)
+        met |= {a.document_id for a in arrivals}
+        paths |= {a.path for a in arrivals if a.error is None}
         log.info("took in %d files", seen)
+    with ledger.transaction(job.request_id) as tx:
+        replaced = tx.run("replace_documents", job_id=job.job_id, met=list(met), paths=list(paths), reason=REPLACED)
+    if replaced:
+        log.info("%d documents were replaced or removed since they were taken in", replaced)
     return seen
 
 

@@ -92,6 +92,15 @@ VALUES (%(job_id)s, %(document_id)s, %(paths)s, %(origin)s, %(format)s, %(source
 ON CONFLICT (job_id, document_id) DO UPDATE
 SET paths = (SELECT array_agg(DISTINCT p ORDER BY p) FROM unnest(documents.paths || excluded.paths) AS p);
 
+-- replace_documents: what was registered of files that are others now, or were bad and are gone. A good one whose file is
+-- gone, or can't be read any more, stays: its bytes are in the store.
+UPDATE documents SET state = 'CANCELED', reason = %(reason)s, updated_at = now()
+WHERE job_id = %(job_id)s AND state = 'REGISTERED' AND document_id <> ALL(%(met)s)
+  AND (error IS NOT NULL OR paths[1] = ANY(%(paths)s));
+
+-- forget_replaced: a document that was replaced, and is back, is registered anew.
+DELETE FROM documents WHERE job_id = %(job_id)s AND document_id = ANY(%(document_ids)s) AND state = 'CANCELED';
+
 -- documents: the documents of a job, in a fixed order.
 SELECT * FROM documents WHERE job_id = %(job_id)s ORDER BY paths[1], document_id;
 

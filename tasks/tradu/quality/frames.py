@@ -15,6 +15,7 @@ from tradu import layout, tables
 from tradu.ledger import ids
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Document, Job, Output
+from tradu.ledger.states import DocumentState
 from tradu.store import Store
 
 BATCHES_PER_FRAME = 64
@@ -22,9 +23,9 @@ _TEXTS = ("source", "translation")
 
 
 def documents(job_id: UUID, ledger: Ledger) -> Iterator[pd.DataFrame]:
-    """What came in: one row per document of the job, those too that an earlier run has judged."""
+    """What came in: one row per document of the job, judged before or not, less what was replaced."""
     with ledger.transaction() as tx:
-        rows = tx.rows("documents", Document, job_id=job_id)
+        rows = [d for d in tx.rows("documents", Document, job_id=job_id) if d.state != DocumentState.CANCELED]
     if rows:
         frame = pd.DataFrame([asdict(d) for d in rows])
         frame["name"] = [d.paths[0] for d in rows]
