@@ -12,7 +12,7 @@ from datetime import timedelta
 from airflow.sdk import dag, task
 
 from tradu.settings import get_settings
-from tradu_airflow.stages import alert, measure
+from tradu_airflow.stages import alert, end_lost_jobs, measure
 
 
 @dag(
@@ -33,7 +33,7 @@ def tradu_watchdog() -> None:
         """What was found and done, by kind."""
         from tradu import watchdog
 
-        return measure(watchdog.look())
+        return measure(watchdog.look() | end_lost_jobs())
 
     # without retries: each thing is said once in half an hour, and a second try would find nothing to say
     @task(retries=0, on_failure_callback=alert)

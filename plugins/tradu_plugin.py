@@ -6,6 +6,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from tradu_airflow import listener
 from tradu_airflow.links import DataDocsLink
 
 
@@ -17,8 +18,9 @@ async def gates(scope: Any, receive: Any, send: Any) -> None:
 
 
 class TraduPlugin(AirflowPlugin):
-    """Links and pages of Tradu."""
+    """Links, pages and the listener of Tradu."""
 
     name = "tradu"
     fastapi_apps = [{"app": gates, "url_prefix": "/tradu/gates", "name": "Tradu gates"}]  # noqa: RUF012 - Airflow's type
     operator_extra_links = [DataDocsLink()]  # noqa: RUF012
+    listeners = [listener]  # noqa: RUF012

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -61,16 +61,35 @@ def _push_link(docs_key: str | None) -> None:
 
 def end_failed_job(context: dict[str, Any]) -> None:
     """Callback of a failed DAG run: its job ends in ERROR, where no stage has said why already."""
+    run_id = context["run_id"] if "run_id" in context else context["dag_run"].run_id
+    end_job_of(run_id, f"failed: {context.get('reason') or 'its tasks in the Airflow UI say why'}")
+
+
+def end_job_of(run_id: str, why: str) -> None:
+    """End the job that a DAG run works on, or waits with for its turn, in ERROR; nothing where it has ended."""
     from tradu import line
     from tradu.ledger.connection import get_ledger
 
-    run_id = context["run_id"] if "run_id" in context else context["dag_run"].run_id
     ledger = get_ledger("callback")
     with ledger.transaction() as tx:
         jobs = tx.tuples("job_of_run", run_id=run_id)
     for (job_id,) in jobs:
-        reason = context.get("reason") or "its tasks in the Airflow UI say why"
-        line.fail(job_id, f"DAG run {run_id} failed: {reason}", ledger)
+        line.fail(job_id, f"DAG run {run_id} {why}", ledger)
+
+
+def end_lost_jobs() -> dict[str, int]:
+    """End jobs whose run is over or gone, as Airflow says, and on which nobody works; tells people, and how many."""
+    from tradu.ledger.connection import get_ledger
+    from tradu.watchdog import pipeline
+
+    def living(run_ids: Sequence[str]) -> int:
+        task = get_current_context()["ti"]
+        return task.get_dr_count("tradu_translate", run_ids=list(run_ids), states=["queued", "running"])
+
+    ended = pipeline.end_lost(get_ledger("watchdog"), living)
+    if ended:
+        alert({"exception": f"jobs had lost their runs and ended in ERROR: tradu resume {', '.join(map(str, ended))}"})
+    return {"jobs_lost": len(ended)}
 
 
 def measure(found: dict[str, int]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -15,6 +16,7 @@ from fixtures.line import Line
 from tradu import layout
 from tradu.cluster import batch
 from tradu.ledger.connection import Ledger
+from tradu.ledger.jobs import find
 from tradu.ledger.rows import Incident, Minute
 from tradu.settings import get_settings
 from tradu.watchdog import AttentionError, blocks, instances, look, orphans, pipeline, sweep, tell
@@ -168,6 +170,35 @@ def test_a_job_that_has_lost_its_run_is_told(the_line: Line, job: str, monkeypat
     time.sleep(1)
     with pytest.raises(AttentionError, match=f"tradu resume {job}"):
         tell()
+
+
+def test_a_job_whose_run_is_over_ends_and_one_whose_run_waits_does_not(
+    the_line: Line, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    the_line.admit("lives", source="en")
+    the_line.admit("taken up", source="en")
+    runs = {"run-key", "run-lives", "run-taken up"}
+    asked: list[list[str]] = []
+
+    def living(run_ids: Sequence[str]) -> int:
+        asked.append(sorted(run_ids))
+        with the_line.ledger.transaction() as tx:  # meanwhile
+            tx.connection.execute("UPDATE jobs SET run_id = 'another' WHERE idempotency_key = 'taken up'")
+        return len({"run-lives"} & set(run_ids))
+
+    def states() -> dict[str, str]:
+        with the_line.ledger.transaction() as tx:
+            return dict(tx.connection.execute("SELECT idempotency_key, state FROM jobs").fetchall())
+
+    assert pipeline.end_lost(the_line.ledger, living) == []
+    assert asked == [], "all of them are young"
+    monkeypatch.setattr(pipeline, "LOST_SECONDS", 0)
+    assert pipeline.end_lost(the_line.ledger, living) == [UUID(job)]
+    assert asked[0] == sorted(runs)
+    assert states() == {"key": "ERROR", "lives": "RUNNING", "taken up": "RUNNING"}
+    assert "tradu resume" in (find(UUID(job), the_line.ledger).reason or "")
+    the_line.admit("key", source="en")
+    assert states()["key"] == "RUNNING", "it goes on"
 
 
 def test_what_an_older_schema_knew_is_no_orphan(the_line: Line, job: str) -> None:

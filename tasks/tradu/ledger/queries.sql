@@ -952,14 +952,18 @@ SELECT part, row_group FROM batches WHERE job_id = %(job_id)s AND batch = %(batc
 UPDATE dead_letters SET decision = 'retry', decided_by = 'a new run', decided_at = now()
 WHERE job_id = %(job_id)s AND entity = 'block' AND decision IS NULL;
 
--- idle_jobs: running jobs on which nobody has worked for so long: no stage, no worker, no history.
-SELECT j.job_id FROM jobs j
-WHERE j.state = 'RUNNING' AND coalesce(j.started_at, j.created_at) < now() - make_interval(secs => %(seconds)s)
+-- idle_jobs: jobs in these states on which nobody has worked for so long (no stage, no worker, no history), with their runs.
+SELECT j.job_id, j.run_id FROM jobs j
+WHERE j.state = ANY(%(states)s) AND coalesce(j.started_at, j.created_at) < now() - make_interval(secs => %(seconds)s)
   AND NOT EXISTS (SELECT FROM stage_leases s WHERE s.job_id = j.job_id AND s.lease_until > now() - make_interval(secs => %(seconds)s))
   AND NOT EXISTS (SELECT FROM blocks k WHERE k.job_id = j.job_id AND k.updated_at > now() - make_interval(secs => %(seconds)s)
                   AND k.state IN ('PENDING', 'CLAIMED', 'PROCESSING', 'VALIDATING'))
   AND NOT EXISTS (SELECT FROM history h WHERE h.job_id = j.job_id AND h.entity_id = j.job_id::text
                   AND h.at > now() - make_interval(secs => %(seconds)s));
+
+-- end_lost_job: a job that this run has left behind; not one that another run has taken up meanwhile.
+UPDATE jobs SET state = 'ERROR', reason = %(reason)s, finished_at = now()
+WHERE job_id = %(job_id)s AND run_id = %(run_id)s AND state IN ('DEFERRED', 'ADMITTED', 'RUNNING') RETURNING job_id;
 
 -- archive_candidates: a page of the jobs that have ended and are not gone yet, or one job, with what the policy looks at.
 SELECT j.job_id, j.state, j.residence, j.legal_hold, greatest(coalesce(j.finished_at, j.created_at), a.restored_at) AS ended_at,
