@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -89,14 +90,23 @@ def test_a_row_is_made_again_from_what_it_rests_on(quick: Journal, ledger: Ledge
     assert replayed(row.inputs) == after
 
 
+@pytest.mark.parametrize("where", ["postgresql://127.0.0.1:1/nobody", None])
 def test_a_ledger_that_is_away_costs_memory_for_so_many_and_gets_the_newest(
-    quick: Journal, ledger: Ledger, ledger_database: str, monkeypatch: pytest.MonkeyPatch
+    quick: Journal,
+    ledger: Ledger,
+    ledger_database: str,
+    where: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     job = str(uuid4())
-    monkeypatch.setenv("TRADU_LEDGER_URL", "postgresql://127.0.0.1:1/nobody")
+    monkeypatch.setenv("TRADU_HOME", str(tmp_path))
+    monkeypatch.setenv("TRADU_LEDGER_URL", where) if where else monkeypatch.delenv("TRADU_LEDGER_URL")
     for number in range(MOST + 5):
         quick.note((job, number, 1), "default", CUT)
     assert len(quick._notes) == MOST
+    until(lambda: "wait for the ledger" in caplog.text)
     monkeypatch.setenv("TRADU_LEDGER_URL", ledger_database)
     until(lambda: len(kept(ledger, job)) == MOST)
     assert {d.shard for d in kept(ledger, job)} == set(range(5, MOST + 5))

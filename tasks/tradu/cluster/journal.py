@@ -19,6 +19,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from tradu.cluster.window import GROWS, Change
+from tradu.errors import TraduError
 from tradu.ledger.connection import TCP, Transaction
 from tradu.settings import get_settings
 
@@ -84,7 +85,7 @@ class Journal:
             self._noted.clear()
             try:
                 self._write()
-            except (psycopg.Error, OSError) as error:
+            except (TraduError, psycopg.Error, OSError) as error:
                 log.warning("%d decisions wait for the ledger: %s", len(self._notes), error)
                 self._noted.set()
 
