@@ -16,7 +16,7 @@ from typing import BinaryIO
 from tradu import layout
 from tradu.archival import catalogue, pack, restore, rows, tiers
 from tradu.archival.context import Held, Step, no_step
-from tradu.archival.manifest import Manifest
+from tradu.archival.manifest import LEDGER, Manifest
 from tradu.archival.policy import Policy, Residence
 from tradu.errors import DamagedError, RequestError
 from tradu.ledger import objects
@@ -118,9 +118,9 @@ def verify(held: Held, manifest: Manifest) -> None:
         DamagedError: something differs.
     """
     expected = {stored.key: stored for stored in _objects(held)}
-    for key, stored, content in rows.whole(held.store, manifest):
-        if content is None and expected.pop(key, None) != stored:
-            raise DamagedError(f"{key} is damaged: it is not what the ledger names")
+    for stored in rows.whole(held.store, manifest):
+        if not stored.key.startswith(LEDGER) and expected.pop(stored.key, None) != stored:
+            raise DamagedError(f"{stored.key} is damaged: it is not what the ledger names")
     if expected:
         raise DamagedError(f"{min(expected)} is not in the archive")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing
 from itertools import chain
 from tempfile import SpooledTemporaryFile
+from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
@@ -32,6 +33,7 @@ _DELETE_SHARED = sql.SQL(
     "DELETE FROM known_segments USING results r WHERE known_segments.result_id = r.result_id AND r.job_id = %s"
 )
 _IN_MEMORY_BYTES = 32 << 20
+_NONE: Mapping[str, BinaryIO] = MappingProxyType({})
 
 
 class ChangedError(TransientError):
@@ -73,8 +75,13 @@ def _buffer() -> BinaryIO:
     return cast("BinaryIO", SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES))
 
 
-def whole(store: Store, manifest: Manifest) -> Iterator[tuple[str, StoredObject, BinaryIO | None]]:
-    """Every member of an archive as it was read back, with its rows where it is a table's; to be used to its end.
+def whole(store: Store, manifest: Manifest, keep: Mapping[str, BinaryIO] = _NONE) -> Iterator[StoredObject]:
+    """Every member of an archive as it was read back; to be used to its end.
+
+    Args:
+        store: where the archive lies.
+        manifest: what it should be.
+        keep: where the bytes of some members go, by their keys.
 
     Raises:
         DamagedError: a member is not what the manifest says, or missing.
@@ -82,18 +89,16 @@ def whole(store: Store, manifest: Manifest) -> Iterator[tuple[str, StoredObject,
     """
     said = {m.key: m for m in manifest.members}
     for key, pieces in pack.read(store, [f.key for f in manifest.files]):
-        digest, size = hashlib.sha256(), 0
-        with _buffer() as content:
-            for piece in pieces:
-                digest.update(piece)
-                size += len(piece)
-                if key.startswith(LEDGER):
-                    content.write(piece)
-            stored = StoredObject(key, digest.hexdigest(), size)
-            if said.pop(key, None) != stored:
-                raise DamagedError(f"{key} in the archive of job {manifest.job_id} is not as it was packed")
-            content.seek(0)
-            yield key, stored, content if key.startswith(LEDGER) else None
+        digest, size, kept = hashlib.sha256(), 0, keep.get(key)
+        for piece in pieces:
+            digest.update(piece)
+            size += len(piece)
+            if kept is not None:
+                kept.write(piece)
+        stored = StoredObject(key, digest.hexdigest(), size)
+        if said.pop(key, None) != stored:
+            raise DamagedError(f"{key} in the archive of job {manifest.job_id} is not as it was packed")
+        yield stored
     if said:
         raise DamagedError(f"{min(said)} is not in the archive of job {manifest.job_id}")
 
@@ -168,16 +173,21 @@ def delete(tx: Transaction, job_id: UUID) -> dict[str, int]:
 
 
 def restore(held: Held, manifest: Manifest) -> None:
-    """Bring the rows of an archived job back; a second time does the same.
+    """Bring the rows of an archived job back; a second time does the same. The whole archive is read before: a
+    transaction that waited for that would be ended by the ledger.
 
     Raises:
         DamagedError: the archive is not as it was written: nothing comes back.
     """
     job_id = held.job.job_id
-    with held.line.transaction() as tx:
-        tx.connection.execute("SELECT ensure_partitions(%s)", (created_at(job_id),))
-    with held.ledger.transaction() as tx:
-        tx.run("unclear_archive", job_id=job_id)
-        for key, _, content in whole(held.store, manifest):
-            if content is not None:
+    with ExitStack() as stack:
+        tables = {m.key: stack.enter_context(_buffer()) for m in manifest.members if m.key.startswith(LEDGER)}
+        for _ in whole(held.store, manifest, tables):
+            pass
+        with held.line.transaction() as tx:
+            tx.connection.execute("SELECT ensure_partitions(%s)", (created_at(job_id),))
+        with held.ledger.transaction() as tx:
+            tx.run("unclear_archive", job_id=job_id)
+            for key, content in tables.items():
+                content.seek(0)
                 load(tx.connection, _table_of(key), job_id, _batches(key, content))

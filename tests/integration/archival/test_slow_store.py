@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 import pytest
 
 from fixtures.archive import KilledError, Shelf
-from tradu.archival import archive, run
+from tradu.archival import archive, context, pack, run
 from tradu.archival.context import Held
 from tradu.archival.manifest import Manifest
 from tradu.archival.policy import Act, Due, Residence, load_policy
@@ -53,6 +53,26 @@ def test_documents_are_removed_however_long_that_takes(shelf: Shelf, monkeypatch
     if act is Act.ARCHIVE:
         assert run.restore_job(job, load_policy(get_settings()))
         assert (shelf.rows(job), shelf.hot(job)) == (rows, hot)
+
+
+def test_an_archive_comes_back_however_long_it_takes_to_read(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = shelf.make(FILES)
+    rows, hot = shelf.rows(job), shelf.hot(job)
+    carry_out(job, Act.ARCHIVE)
+    context.archive_ledger().close()  # from its next connection on it has less patience
+    context._archive_ledger.cache_clear()
+    read, pauses = pack.read, iter([1.5])
+
+    def slowly(store: Store, files: Iterable[str]) -> Iterator[tuple[str, Iterator[bytes]]]:
+        for key, pieces in read(store, files):
+            if key.startswith("raw/"):
+                time.sleep(next(pauses, 0))
+            yield key, pieces
+
+    monkeypatch.setattr("tradu.ledger.connection.IDLE_SECONDS", 1)
+    monkeypatch.setattr(pack, "read", slowly)
+    assert run.restore_job(job, load_policy(get_settings()))
+    assert (shelf.rows(job), shelf.hot(job)) == (rows, hot)
 
 
 def test_what_goes_wrong_with_one_job_does_not_keep_the_others(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
