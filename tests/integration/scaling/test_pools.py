@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from fixtures.ledger import claim, finish, hand_back, make_job
+from tradu.cli.main import app
 from tradu.cluster.scaling.controller import Controller
 from tradu.cluster.scaling.decide import Rule
 from tradu.ledger import pools
@@ -202,3 +205,8 @@ def test_metrics_that_can_not_be_written_stop_no_decision(
     assert "metrics can't be written" in caplog.text
     with ledger.transaction() as tx:
         assert tx.rows("decisions_about", pools.DecisionRow, pool="cpu", limit=1)
+    monkeypatch.setenv("TRADU_LEDGER_URL", ledger.dsn)
+    told = CliRunner().invoke(app, ["scale", "explain"])
+    assert (told.exit_code, "2 -> 2" in told.stdout, "ledger heard" in told.stdout) == (0, True, True), told.output
+    data = json.loads(CliRunner().invoke(app, ["scale", "explain", "--json"]).stdout)
+    assert ([d["rule"] for d in data["pool"]], data["sharding"], data["shards"]) == (["stale"], None, [])
