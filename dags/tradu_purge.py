@@ -1,6 +1,7 @@
 """Removes for ever what is older than the policy, once a week; or, started with a document or a tenant, that one.
 
-Legal hold stops it. What was removed is certified in the table `erasures`, without names or text: docs/archive.md.
+Archives in Glacier that have the document are asked for by `thaw`, and waited for without a slot. Legal hold stops it.
+What was removed is certified in the table `erasures`, without names or text: docs/archive.md.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from airflow.sdk import Param, dag, task
 
 from tradu_airflow.stages import alert, for_good
+from tradu_airflow.thaw import ThawOperator
 
 
 @dag(
@@ -41,6 +43,14 @@ from tradu_airflow.stages import alert, for_good
 def tradu_purge() -> None:
     """Erase what was asked for, purge what is due."""
 
+    @task
+    def archives(params: Any = None) -> list[str]:
+        """Archived jobs that have the document."""
+        from tradu.archival import erase
+
+        with for_good():
+            return erase.archives_to_read(params["document_id"])
+
     @task(on_failure_callback=alert)
     def erase(params: Any = None) -> dict[str, int]:
         """What was erased on request."""
@@ -63,7 +73,10 @@ def tradu_purge() -> None:
 
         return run.run_now(run.PURGING, "tradu_purge", *group).counts()
 
-    purge.expand(group=plan(erase()))
+    thaw = ThawOperator(task_id="thaw", jobs=archives(), retries=5, on_failure_callback=alert)
+    erased = erase()
+    thaw >> erased
+    purge.expand(group=plan(erased))
 
 
 tradu_purge()

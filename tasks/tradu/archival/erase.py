@@ -82,6 +82,21 @@ def _jobs(ledger: Ledger, *, tenant: str | None = None, document_id: str | None 
     return [job for job, *_ in found]
 
 
+def archives_to_read(document_id: str | None) -> list[str]:
+    """Archived jobs that have a document, whose archives must be read to erase it; none where none is named.
+
+    Raises:
+        RequestError: a job that has it is open or under legal hold: it can't be erased, so nothing is asked for.
+    """
+    if document_id is None:
+        return []
+    ledger = get_ledger("task")
+    _jobs(ledger, document_id=document_id)
+    with ledger.transaction() as tx:
+        found = tx.tuples("select_archived", job_id=None, document_id=document_id, since=None, until=None)
+    return [str(job) for (job,) in found]
+
+
 def _erase_from(
     job_id: UUID, document_id: str, policy: Policy, settings: Settings, by: str, done: Step
 ) -> Mapping[str, int]:

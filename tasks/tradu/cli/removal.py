@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from tradu.cli.output import Output
 from tradu.cli.person import me
 from tradu.errors import RequestError
 
+LOOK_AGAIN_SECONDS = 30.0
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -22,6 +24,9 @@ def purge(
         str | None, typer.Option("--document", metavar="SHA256", help="Erase this document from every job.")
     ] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="Erase every job of a tenant.")] = None,
+    wait: Annotated[
+        bool, typer.Option(help="Wait for archives of the document that must be asked for (Glacier).")
+    ] = True,
     yes: Yes = False,
     as_json: options.Json = False,
 ) -> None:
@@ -33,7 +38,7 @@ def purge(
       tradu archive purge 0a9f8e --yes
       tradu archive purge --tenant acme
 
-    Exit codes: 0 well, 1 something stays (`tradu incidents` says why).
+    Exit codes: 0 well, 1 something stays (`tradu incidents` says why), or must still be waited for.
     """
     from tradu.archival import erase
     from tradu.archival import run as archiving
@@ -51,6 +56,8 @@ def purge(
     what = f"document {document}" if document else f"tenant {tenant}" if tenant else f"{len(found):,} jobs"
     if (found or document or tenant) and not yes:
         typer.confirm(f"Remove {what} for ever?", abort=True)
+    if _asleep(output, erase.archives_to_read(document), wait):
+        raise typer.Exit(1)
     counts = erase.on_request(by, document, tenant)
     done, policy = archiving.Done(), load_policy(settings)
     for _ in archiving.carry_out_all(found, policy, by, done, kind="job" if job_id else "retention"):
@@ -61,6 +68,20 @@ def purge(
         jobs = counts.get("jobs", 0) + done.jobs[Act.PURGE]
         output.say(f"Removed for ever: {what} ({jobs:,} jobs concerned, {done.jobs['left']:,} stay).")
     raise typer.Exit(1 if done.jobs["left"] else 0)
+
+
+def _asleep(output: Output, jobs: list[str], wait: bool) -> bool:
+    """Ask for archives that lie in Glacier, and wait for them if that is wanted; whether some can't be read yet."""
+    from tradu.archival import run
+
+    left = run.wake(jobs)
+    while left:
+        output.warn(f"{len(left):,} archives that have it were asked for; nothing is removed yet, call this again")
+        if not wait:
+            return True
+        time.sleep(LOOK_AGAIN_SECONDS)
+        left = run.asleep(left)
+    return False
 
 
 def certificates(

@@ -11,14 +11,17 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from typer.testing import CliRunner
 
 from fixtures.archive import Shelf
 from fixtures.s3 import BROKEN, SLOW_DOWN, Fault, Proxy, proxied
 from tradu import layout
-from tradu.archival import run, scrub, tiers
+from tradu.archival import catalogue, erase, purge, run, scrub, tiers
 from tradu.archival.manifest import Manifest
 from tradu.archival.policy import Act, Due, Residence, load_policy
 from tradu.archival.restore import AsleepError
+from tradu.cli import removal
+from tradu.cli.main import app
 from tradu.errors import DamagedError, TransientError
 from tradu.ledger import jobs
 from tradu.settings import get_settings
@@ -141,6 +144,29 @@ def test_a_large_pack_is_not_replaced_by_what_is_not_it(large: Large) -> None:
     assert large.storage_class() == "STANDARD"
     assert large.store.problem("pack", pack.sha256) is None
     assert large.store.abandon(-60) == 0, "nothing is left of the copies"
+
+
+def test_a_document_in_glacier_is_erased_when_its_archive_can_be_read(
+    s3_shelf: Shelf, job: UUID, slow_thaw: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the DAG's `thaw` waits for, and the command; where a judge forbids it, nothing is even asked for."""
+    document = s3_shelf.rows(job)["documents"][0][1]
+    assert erase.archives_to_read(document) == erase.archives_to_read(None) == []
+    carry_out(job, Act.ARCHIVE, Residence.COLD)
+    asked = ["archive", "purge", "--document", document, "--yes"]
+    catalogue.hold(s3_shelf.ledger, job, True, "a judge")
+    refused = CliRunner().invoke(app, asked)
+    assert (refused.exit_code, "legal hold" in refused.output) == (2, True)
+    catalogue.hold(s3_shelf.ledger, job, False, "a judge")
+    assert erase.archives_to_read(document) == [str(job)]
+    later = CliRunner().invoke(app, [*asked, "--no-wait"])
+    assert (later.exit_code, "nothing is removed yet" in later.output) == (1, True)
+    monkeypatch.setattr(removal, "LOOK_AGAIN_SECONDS", 0)
+    done = CliRunner().invoke(app, asked, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert s3_shelf.hot(job) == {}
+    (written,) = purge.certificates(s3_shelf.ledger, 10)
+    assert (written.kind, written.counts["jobs"], written.counts["document"]) == ("document", 1, 1)
 
 
 def test_the_trigger_ends_its_task_when_the_archive_can_be_read(

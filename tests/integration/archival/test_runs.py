@@ -43,7 +43,8 @@ def tasks(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
         dag = getattr(module, name)()
         found = {}
         for task in dag.tasks:
-            found[task.task_id] = getattr(task, "python_callable", None) or task.partial_kwargs.get("python_callable")
+            partial = getattr(task, "partial_kwargs", {})
+            found[task.task_id] = getattr(task, "python_callable", None) or partial.get("python_callable")
         return found
 
     return of
@@ -102,6 +103,7 @@ def test_the_purge_by_policy_and_on_request(shelf: Shelf, tasks: Any) -> None:
     old, other = shelf.make(FILES, "old"), shelf.make({"b.txt": "The library opens at nine.\n"}, "other", "acme")
     shelf.age(old, 400)
     run.run_now(run.ARCHIVING, "test")
+    assert dag["archives"](asked) == []
     assert dag["erase"](asked) == {}
     assert dag["plan"]({}) == [[0, 1]]
     assert dag["purge"]([0, 1])["purge"] == 1
