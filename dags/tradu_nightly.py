@@ -15,6 +15,9 @@ from airflow.sdk import dag, task
 from tradu.settings import get_settings
 from tradu_airflow.stages import for_good
 
+AT_ONCE = 32
+"""Jobs that a night has asked for and that have not ended: fewer than may wait of a tenant (`most_deferred`)."""
+
 
 @dag(
     dag_display_name="Tradu: nightly",
@@ -55,6 +58,7 @@ def tradu_nightly() -> None:
         wait_for_completion=True,
         deferrable=True,
         poke_interval=5,
+        max_active_tis_per_dagrun=AT_ONCE,
     ).expand(conf=confs)
     translate >> report(confs)
 

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from tradu.admission import load_policy
+from tradu.settings import get_settings
+
 Dags = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parents[2]
 LINE = ["admit", "ingest", "gate_documents", "partition", "gate_blocks", "infer", "gate_translations", "assemble",
@@ -58,6 +61,11 @@ def test_the_line_is_in_order(dags: Dags) -> None:
     assert dag.get_task("ask").trigger_rule == "one_failed"
     for before, after in pairwise(LINE):
         assert after in dag.get_task(before).downstream_task_ids
+
+
+def test_a_night_asks_for_no_more_at_once_than_may_wait_of_a_tenant(dags: Dags) -> None:
+    at_once = dags["tradu_nightly"].get_task("translate").max_active_tis_per_dagrun
+    assert 16 < at_once < load_policy(get_settings()).most_deferred
 
 
 def test_every_gate_links_its_data_docs(dags: Dags) -> None:
