@@ -10,11 +10,17 @@ import pytest
 from distributed import Client, LocalCluster
 
 from fixtures.line import Line
-from tradu.cluster import dispatch, is_alive, pools, segments, workers
+from tradu.cluster import dispatch, is_alive, pools, resource, segments, workers
+from tradu.ledger import buckets
 from tradu.ledger.rows import HistoryRow, Spending
 from tradu.settings import get_settings
 
-PROFILES = "profiles:\n  strict: {description: Much climbs., tiers: [standard, premium], climb_below: 0.93}\n"
+PROFILES = """
+profiles:
+  strict: {description: Much climbs., tiers: [standard, premium], climb_below: 0.93}
+  top: {description: All is done by the highest., tiers: [standard, premium], climb_below: 1}
+"""
+LIMIT = "pools:\n  dear: {characters_per_minute: 600}\n"  # 10 a second, 100 at once
 GOOD = "The harbour was closed all winter.\n"
 LOW = "The name is bound to the object in the outer namespace determined by nonlocal.\n"
 PREMIUM = "firefox-en-pt-reranked"
@@ -57,7 +63,7 @@ def _begin_anew(environment: dict[str, str]) -> None:
 
 async def _only_its_own(dask_worker: object) -> None:
     await workers.Models().setup(dask_worker)  # type: ignore[arg-type]
-    mine = pools.resource(get_settings().pool)
+    mine = resource(get_settings().pool)
     others = {name: 0.0 for name in dask_worker.state.total_resources if name.startswith("pool-") and name != mine}  # type: ignore[attr-defined]
     await dask_worker.set_resources(**others)  # type: ignore[attr-defined]
 
@@ -134,4 +140,27 @@ def test_where_the_pool_has_no_worker_the_block_stays_and_says_so(the_line: Line
         "1 of 1 segments scored low and did not climb: no worker serves premium",
     ]
     assert spending(the_line, job)["standard"].stayed == 1
+    assert the_line.deliver(job) == "COMPLETED"
+
+
+def test_what_a_limit_of_the_other_pool_holds_back_goes_on_as_soon_as_it_may(
+    the_line: Line, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (the_line.folder / "admission.yaml").write_text(LIMIT)
+    monkeypatch.setenv("TRADU_BATCH_CHARS", "40")
+    start(client, ["default", "dear"])
+    the_line.put({f"held/{n}.txt": f"The harbour number {n} was closed all winter.\n" for n in range(4)})
+    job = the_line.admit("held", source="en", profile="top", documents=[f"{get_settings().landing}/held/"])
+    (shard,) = the_line.prepare(job)
+    the_line.infer(job, [shard])
+    steps = [step for path in the_line.documents(job) for step in history(the_line, job, path)]
+    assert [step.reason for step in steps if step.to_state == "PENDING"] == [
+        None,
+        "premium is served by another pool",
+    ] * 4
+    with the_line.ledger.transaction() as tx:
+        (bucket,) = buckets.standing(tx)
+        assert tx.tuples("epoch", job_id=UUID(job), shard=shard) == [(1,)], "it was not submitted again"
+    assert bucket.refused > 0
+    assert {b.attempt for b in the_line.blocks(job)} == {1}, "and nothing was spent"
     assert the_line.deliver(job) == "COMPLETED"

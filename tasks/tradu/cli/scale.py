@@ -95,8 +95,8 @@ def status(as_json: options.Json = False) -> None:
         )
         if shards:
             output.table(
-                ("job", ">shard", ">batches at the cluster", ">of at most", ">waiting", "why not more"),
-                [(s.job, s.shard, s.at_cluster, s.limit, s.waiting, s.why or None) for s in shards],
+                ("job", ">shard", "pool", ">batches at the cluster", ">of at most", ">waiting", "why not more"),
+                [(s.job, s.shard, s.pool, s.at_cluster, s.limit, s.waiting, s.why or None) for s in shards],
             )
         if leader:
             output.say(f"{leader[0][0]} leads, epoch {leader[0][1]}")
@@ -110,7 +110,7 @@ def _fed(output: Output) -> list[Standing]:
     from tradu.settings import get_settings
 
     try:
-        return sorted(dispatch.fed(get_settings()), key=lambda s: (s.job, s.shard))
+        return sorted(dispatch.fed(get_settings()), key=lambda s: (s.job, s.shard, s.pool))
     except SystemicError as error:
         output.warn(str(error))
         return []

@@ -16,6 +16,11 @@ DEFAULT_POOL = "default"
 _ENDED = frozenset({"memory", "erred", "released", "forgotten"})
 
 
+def resource(pool: str) -> str:
+    """The Dask resource that workers of a pool have."""
+    return f"pool-{pool}"
+
+
 def is_alive(job: str, shard: int, epoch: int, dask_scheduler: Any = None) -> bool:
     """Runs on the Dask scheduler: whether a submission has unfinished batches that a worker may take, or will have."""
     prefix = (KEY, job, shard, epoch)

@@ -66,14 +66,13 @@ def run_batch(job_id: str, batch: int, alone: bool = False) -> Report:
             task = found.task
             with telemetry.bound(job_id=job_id, batch=batch, shard=task.shard, request_id=task.request_id):
                 made = _try_all(ledger, job, task, replace(found, alone=alone), settings)
-                if made.handed_on:
-                    pools.hand_on(job_id, task, made.handed_on, min(c.token for c in found.claims), settings)
             done = Report(
                 done.accepted + made.accepted,
                 done.failed + made.failed,
                 done.characters + sum(c.characters for c in found.claims),
                 done.seconds + time.perf_counter() - begun,
                 done.downstream_seconds + claimed + made.downstream_seconds,
+                handed_on=done.handed_on + _handed_on(task, made, settings),
             )
             if not made.left:
                 return done
@@ -85,6 +84,12 @@ def run_batch(job_id: str, batch: int, alone: bool = False) -> Report:
             time.sleep(LOOK_AGAIN_SECONDS)
         else:
             return replace(done, gone=found.task is None)
+
+
+def _handed_on(task: Batch, made: Attempt, settings: Settings) -> tuple[tuple[int, str], ...]:
+    if not made.handed_on:
+        return ()
+    return ((pools.batch_of(task.batch, made.handed_on), pools.pool_of(made.handed_on, settings)),)
 
 
 def _make_sure(ledger: Ledger, settings: Settings) -> None:

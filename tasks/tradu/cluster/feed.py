@@ -7,10 +7,11 @@ sends: where the scheduler is lost, so are both, and the shard is submitted agai
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from tradu import telemetry
-from tradu.cluster import DEFAULT_POOL, FEEDERS, KEY, METRIC
+from tradu.cluster import DEFAULT_POOL, FEEDERS, KEY, METRIC, resource
 from tradu.cluster.journal import Journal
 from tradu.cluster.report import Report
 from tradu.cluster.window import GROWS, Bounds, Cause, Sample, begin, change, step
@@ -46,7 +47,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A submission of a shard: its batches, and the pool whose workers do most of them."""
+    """A submission of a shard, or what it has handed on to a pool: batches, and the pool that does most of them."""
 
     job: str
     number: int
@@ -62,6 +63,7 @@ class Standing:
 
     job: str
     shard: int
+    pool: str
     at_cluster: int
     limit: int
     ceiling: int
@@ -100,7 +102,7 @@ class Feeders(SchedulerPlugin):
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._feeders: dict[tuple[str, int], tuple[Feeder, asyncio.Task[None]]] = {}
+        self._feeders: dict[tuple[str, int, str], tuple[Feeder, asyncio.Task[None]]] = {}
         self._client: asyncio.Task[Client] | None = None
         self.shrunk: Counter[Cause] = Counter()
         """How often fewer batches were sent, by cause."""
@@ -112,11 +114,22 @@ class Feeders(SchedulerPlugin):
 
     def feed(self, shard: Shard) -> None:
         """Feed a shard; whoever fed it before ends."""
-        name = shard.job, shard.number
-        if name in self._feeders:
-            self._feeders[name][1].cancel()
-        feeder = Feeder(shard, self._scheduler, self.shrunk, self.journal)
-        task = asyncio.create_task(self._run(feeder))
+        for name in [name for name in self._feeders if name[:2] == (shard.job, shard.number)]:
+            self._feeders.pop(name)[1].cancel()
+        self._begin(shard)
+
+    def hand_on(self, shard: Shard, batch: int, pool: str) -> None:
+        """Feed a batch of blocks that wait for another pool, beside the shard and at that pool's own pace."""
+        group = Group((batch,), {"resources": {resource(pool): 1.0}})
+        found = self._feeders.get((shard.job, shard.number, pool))
+        if found is not None and not found[1].done():
+            found[0].add(batch, group)
+        else:
+            self._begin(replace(shard, pool=pool, groups=(group,)))
+
+    def _begin(self, shard: Shard) -> None:
+        feeder = Feeder(shard, self._scheduler, self.shrunk, self.journal, self.hand_on)
+        task, name = asyncio.create_task(self._run(feeder)), (shard.job, shard.number, shard.pool)
         self._feeders[name] = feeder, task
         task.add_done_callback(partial(self._ended, name))
 
@@ -132,7 +145,7 @@ class Feeders(SchedulerPlugin):
             self._client = last = asyncio.create_task(_connect(self._scheduler.address))
         return await asyncio.shield(last)
 
-    def _ended(self, name: tuple[str, int], task: asyncio.Task[None]) -> None:
+    def _ended(self, name: tuple[str, int, str], task: asyncio.Task[None]) -> None:
         if name in self._feeders and self._feeders[name][1] is task:
             del self._feeders[name]
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -142,12 +155,11 @@ class Feeders(SchedulerPlugin):
 
     def feeds(self, job: str, shard: int, epoch: int) -> bool:
         """Whether a submission is fed."""
-        found = self._feeders.get((job, shard))
-        return found is not None and found[0].shard.epoch == epoch
+        return any(name[:2] == (job, shard) and f.shard.epoch == epoch for name, (f, _) in self._feeders.items())
 
     def fed(self) -> set[tuple[str, int]]:
         """Job and number of every shard that is fed."""
-        return set(self._feeders)
+        return {(job, number) for job, number, _ in self._feeders}
 
     def standing(self) -> list[Standing]:
         """Every shard that is fed, as it stands."""
@@ -169,37 +181,62 @@ async def _connect(address: str) -> Client:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A batch to send, and how often it was sent before."""
+    """A batch to send."""
 
     number: int
     group: Group
-    sent: int = 0
+
+
+_sendings = itertools.count()
+"""A number for each time that a batch is sent: one that is sent again may meet an older task that is about to end."""
 
 
 class Feeder:
-    """Feeds one shard."""
+    """Feeds one shard, or what was handed on to one pool."""
 
-    def __init__(self, shard: Shard, scheduler: Scheduler, shrunk: Counter[Cause], journal: Journal) -> None:
-        self.shard, self._scheduler, self._shrunk, self._journal = shard, scheduler, shrunk, journal
+    def __init__(
+        self,
+        shard: Shard,
+        scheduler: Scheduler,
+        shrunk: Counter[Cause],
+        journal: Journal,
+        hand_on: Callable[[Shard, int, str], None],
+    ) -> None:
+        self.shard, self._scheduler, self._shrunk = shard, scheduler, shrunk
+        self._journal, self._hand_on = journal, hand_on
         self._left = deque(_Item(number, group) for group in shard.groups for number in group.numbers)
         self._flying: dict[asyncio.Task[tuple[Report, float]], _Item] = {}
+        self._client: Client | None = None
         self._bounds = Bounds.of(self._look()[0])
         self._window = begin(self._bounds)
         self._lanes = self._bounds.ceiling  # fewer, where a limit of claims has let nothing through
         self._rests_until = 0.0
 
+    def add(self, number: int, group: Group) -> None:
+        """One batch more. One that waits to be sent already takes with it what is new in it."""
+        if all(item.number != number for item in self._left):
+            self._left.append(_Item(number, group))
+            self._fill()
+
     async def run(self, client: Client) -> None:
         """Until every batch has come back."""
+        self._client = client
         try:
             while self._left or self._flying:
+                self._fill()
                 rests = self._rests_until - time.monotonic()
-                while self._left and rests <= 0 and len(self._flying) < min(self._window.limit, self._lanes):
-                    item = self._left.popleft()
-                    self._flying[asyncio.create_task(self._send(client, item))] = item
                 await self._wait(min(rests, LOOK_SECONDS) if rests > 0 else LOOK_SECONDS)
         finally:
             for task in self._flying:
                 task.cancel()
+
+    def _fill(self) -> None:
+        """Send as many as there may be at the cluster."""
+        if self._client is None or self._rests_until > time.monotonic():
+            return
+        while self._left and len(self._flying) < min(self._window.limit, self._lanes):
+            item = self._left.popleft()
+            self._flying[asyncio.create_task(self._send(self._client, item))] = item
 
     async def _wait(self, seconds: float) -> None:
         """Until a batch comes back, or for a while."""
@@ -213,14 +250,13 @@ class Feeder:
 
     async def _send(self, client: Client, item: _Item) -> tuple[Report, float]:
         """What a batch says when it comes back, and how long that took."""
-        shard, again = self.shard, (item.sent,) if item.sent else ()
-        begun = time.monotonic()
+        shard, begun = self.shard, time.monotonic()
         future = client.submit(
             work,
             shard.job,
             item.number,
             item.group.alone,
-            key=(KEY, shard.job, shard.number, shard.epoch, item.number, *again),
+            key=(KEY, shard.job, shard.number, shard.epoch, item.number, next(_sendings)),
             priority=shard.priority,
             pure=False,
             retries=0,
@@ -238,12 +274,14 @@ class Feeder:
             self._adapt(Sample(0.0, 0.0, failed=max(1, round(self._window.failing.below))))
             return
         report, took = task.result()
+        for number, pool in report.handed_on:
+            self._hand_on(self.shard, number, pool)
         if report.gone:  # the job does not run any more
             self._left.clear()
         if report.come_again_seconds:
             self._rests_until = time.monotonic() + report.come_again_seconds
             self._lanes = 1
-            self._left.appendleft(replace(item, sent=item.sent + 1))
+            self._left.appendleft(item)
             return
         self._lanes = min(self._lanes + 1, self._bounds.ceiling)
         waited = max(0.0, took - report.seconds)
@@ -280,6 +318,7 @@ class Feeder:
         return Standing(
             self.shard.job,
             self.shard.number,
+            self.shard.pool,
             len(self._flying),
             min(self._window.limit, self._lanes),
             self._bounds.ceiling,
@@ -304,7 +343,8 @@ class _Exposed(Collector):
         if self.feeders is None:
             return
         fed = self.feeders.standing()
-        yield GaugeMetricFamily("tradu_fed_shards", "Shards that are fed to the cluster", len(fed))
+        shards = len({(s.job, s.shard) for s in fed})
+        yield GaugeMetricFamily("tradu_fed_shards", "Shards that are fed to the cluster", shards)
         yield GaugeMetricFamily("tradu_batches_at_cluster", "Batches at the cluster", sum(s.at_cluster for s in fed))
         yield GaugeMetricFamily("tradu_batches_limit", "Most batches at the cluster now", sum(s.limit for s in fed))
         yield GaugeMetricFamily("tradu_batches_ceiling", "Most there may ever be", sum(s.ceiling for s in fed))

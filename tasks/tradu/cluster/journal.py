@@ -48,7 +48,7 @@ class Journal:
         self.counts: Counter[str] = Counter()
         """Decisions by rule."""
         self._notes: deque[_Note] = deque(maxlen=MOST)
-        self._last: dict[Submission, _Note] = {}
+        self._last: dict[tuple[Submission, str], _Note] = {}
         self._number = 0
         self._lost = 0
         self._lock = threading.Lock()
@@ -56,16 +56,16 @@ class Journal:
         self._thread: threading.Thread | None = None
 
     def note(self, of: Submission, pool: str, change: Change) -> None:
-        """Keep a decision. One that grows, after one of the same shard that does and isn't written yet, adds to it."""
+        """Keep a decision. One that grows, after one of the same shard and pool that does and waits yet, adds to it."""
         self.counts[change.rule] += 1
         with self._lock:
-            last = self._last.get(of)
+            last = self._last.get((of, pool))
             if last is not None and last.change.rule == change.rule == GROWS:
                 last.change, last.at = replace(change, before=last.change.before), time.monotonic()
             else:
                 self._lost += len(self._notes) == MOST
-                self._last[of] = _Note(of, pool, self._number, time.monotonic(), change)
-                self._notes.append(self._last[of])
+                self._last[of, pool] = _Note(of, pool, self._number, time.monotonic(), change)
+                self._notes.append(self._last[of, pool])
                 self._number += 1
         if self._thread is None:
             # a daemon: where the ledger is away, the scheduler ends without it

@@ -7,22 +7,17 @@ where a block is translated changes nothing of what comes out.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
 
-from tradu.cluster import DEFAULT_POOL, KEY
+from tradu.cluster import DEFAULT_POOL, resource
 from tradu.cluster.placement import Host
 from tradu.cluster.segments import Row
 from tradu.inference.cascade import Plan
 from tradu.inference.model import Route
 from tradu.inference.routes import TIERS, is_higher, tier_of
-from tradu.ledger.rows import Batch
 from tradu.quality import checks
 from tradu.settings import Settings
 
-log = logging.getLogger(__name__)
 DEFAULT = DEFAULT_POOL
 _BATCHES = 500_000_000
 """Batches of a job that there can be; those of blocks that wait for a tier are numbered from here on."""
@@ -31,11 +26,6 @@ _BATCHES = 500_000_000
 def pool_of(tier: str, settings: Settings) -> str:
     """The pool that serves a tier."""
     return settings.tier_pools.get(tier, DEFAULT)
-
-
-def resource(pool: str) -> str:
-    """The Dask resource that workers of a pool have."""
-    return f"pool-{pool}"
 
 
 def own(routes: Sequence[Route], settings: Settings, pool: str | None = None) -> list[Route]:
@@ -76,32 +66,3 @@ def where(pool: str, hosts: Sequence[Host], again: bool) -> tuple[dict[str, floa
     if needed == DEFAULT and all(host.pool == DEFAULT for host in hosts):
         return {}, alone
     return {resource(needed): 1.0}, alone
-
-
-def hand_on(job: str, task: Batch, tier: str, token: int, settings: Settings) -> None:
-    """Submit the batch of a tier to its pool, out of the worker that filled it.
-
-    Outside a worker, or where it fails, the shard's next submission does it.
-    """
-    from distributed import fire_and_forget, get_client, get_worker
-
-    from tradu.cluster.batch import run_batch
-
-    with suppress(ValueError, OSError, TimeoutError):  # no worker, or it can't reach its scheduler now
-        epoch = _epoch(get_worker().get_current_task())
-        number = batch_of(task.batch, tier)
-        future = get_client().submit(
-            run_batch,
-            job,
-            number,
-            key=(KEY, job, task.shard, epoch, number, token),  # one of its own: an older one may be about to end
-            resources={resource(pool_of(tier, settings)): 1},
-            retries=0,
-            pure=False,
-        )
-        fire_and_forget(future)
-
-
-def _epoch(key: Any) -> int:
-    """The epoch of the submission that a task belongs to."""
-    return int(key[3]) if isinstance(key, tuple) and key[0] == KEY else 0

@@ -23,3 +23,5 @@ class Report:
     """A limit of claims let nothing through: the ledger says when to come again; 0: it wasn't that."""
     gone: bool = False
     """The job does not run, or has no such batch."""
+    handed_on: tuple[tuple[int, str], ...] = ()
+    """Batches in which blocks of it wait for tiers of other pools now, with those pools."""

@@ -15,9 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tradu.cluster import METRIC, segments
+from tradu.cluster import METRIC, resource, segments
 from tradu.cluster.placement import Host
-from tradu.cluster.pools import resource
 from tradu.errors import TraduError
 from tradu.inference.pool import EnginePool, memory_of
 from tradu.inference.registry import Registry
