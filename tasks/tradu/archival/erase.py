@@ -17,7 +17,7 @@ from tradu.archival.context import Held, Step, archive_ledger, held, no_step
 from tradu.archival.policy import Policy, Residence, load_policy, why_kept
 from tradu.errors import DataError, RequestError
 from tradu.ledger import objects
-from tradu.ledger.connection import Ledger, get_ledger
+from tradu.ledger.connection import Ledger, Transaction, get_ledger
 from tradu.ledger.rows import Document, Output
 from tradu.ledger.states import JOB_ENDED
 from tradu.settings import Settings, get_settings
@@ -38,16 +38,20 @@ def erase_tenant(ledger: Ledger, tenant: str, by: str, done: Step = no_step) -> 
     """Remove every job of a tenant for ever; what was removed. Killed on the way, it is to be called again.
 
     Raises:
-        RequestError: a job of theirs is open or under legal hold: nothing was removed.
+        RequestError: a job of theirs is open or under legal hold: nothing was removed, unless it came meanwhile.
     """
     counts: Counter[str] = Counter()
-    for job_id in _jobs(ledger, tenant=tenant):
-        with held(job_id) as ours:
-            counts.update(purge.purge_job(ours, "job", by, done))
-        done("purge")
-    with archive_ledger().transaction() as tx:
-        purge.certify(tx, "tenant", tenant, counts, by)
-    return dict(counts)
+    left = _jobs(ledger, tenant=tenant)
+    while True:
+        for job_id in left:
+            with held(job_id) as ours:
+                counts.update(purge.purge_job(ours, "job", by, done))
+            done("purge")
+        with archive_ledger().transaction() as tx:
+            if not (left := _jobs(tx, tenant=tenant)):
+                tx.run("forget_bucket", tenant=tenant)
+                purge.certify(tx, "tenant", tenant, counts, by)
+                return dict(counts)
 
 
 def erase_document(
@@ -57,28 +61,31 @@ def erase_document(
     called again. Archives of it are brought back, removed, and made anew without it.
 
     Raises:
-        RequestError: a job that has it is open or under legal hold: nothing was removed.
+        RequestError: a job that has it is open or under legal hold: nothing was removed, unless it came meanwhile.
         AsleepError: an archive that has it was asked for, and can't be read yet: call again later.
         DamagedError: what has it can't be read.
     """
     counts: Counter[str] = Counter()
-    for job_id in _jobs(ledger, document_id=document_id):
-        counts.update(_erase_from(job_id, document_id, policy, settings, by, done))
     store, key = Store(settings.store), layout.raw_key(document_id)
-    counts["raw_documents"] += store.exists(key)
-    removed = dict(+counts)
-    archive.clear_raw(archive_ledger(), store, [document_id])
-    done("clear")
-    with archive_ledger().transaction() as tx:
-        purge.certify(tx, "document", document_id, removed, by)
-    return removed
+    left = _jobs(ledger, document_id=document_id)
+    while True:
+        for job_id in left:
+            counts.update(_erase_from(job_id, document_id, policy, settings, by, done))
+        counts["raw_documents"] += store.exists(key)
+        archive.clear_raw(archive_ledger(), store, [document_id])
+        done("clear")
+        with archive_ledger().transaction() as tx:
+            if not (left := _jobs(tx, document_id=document_id)):
+                removed = dict(+counts)
+                purge.certify(tx, "document", document_id, removed, by)
+                return removed
 
 
-def _jobs(ledger: Ledger, *, tenant: str | None = None, document_id: str | None = None) -> list[UUID]:
-    with ledger.transaction() as tx:
-        found = tx.tuples("jobs_to_erase", tenant=tenant, document_id=document_id)
+def _jobs(ledger: Ledger | Transaction, *, tenant: str | None = None, document_id: str | None = None) -> list[UUID]:
+    """The jobs to erase from. Asked again by the transaction that certifies: a job may have come meanwhile."""
+    found = ledger.tuples("jobs_to_erase", tenant=tenant, document_id=document_id)
     if kept := [str(job) for job, state, hold in found if hold or state not in JOB_ENDED]:
-        raise RequestError(f"nothing was removed: these jobs are open or under legal hold: {', '.join(kept)}")
+        raise RequestError(f"these jobs are open or under legal hold, and stay: {', '.join(kept)}")
     return [job for job, *_ in found]
 
 

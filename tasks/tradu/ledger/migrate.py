@@ -59,6 +59,7 @@ DO $$ BEGIN
         GRANT UPDATE ON jobs, objects, stage_leases TO tradu_archive;
         GRANT SELECT, INSERT, UPDATE, DELETE ON archives, archived_documents TO tradu_archive;
         GRANT SELECT, INSERT ON erasures TO tradu_archive;
+        GRANT SELECT, DELETE ON claim_buckets TO tradu_archive;
         GRANT SELECT, USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA public TO tradu_archive;
     END IF;
 END $$

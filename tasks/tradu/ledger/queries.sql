@@ -238,6 +238,15 @@ SELECT name, per_second * 60 AS per_minute, claimed, refused,
        greatest(0, extract(epoch FROM refilled_at - clock_timestamp()) - characters / per_second)::float8 AS wait_seconds
 FROM claim_buckets WHERE refilled_at > now() - interval '1 hour' ORDER BY name;
 
+-- forget_bucket: that of a tenant who is erased.
+DELETE FROM claim_buckets WHERE name = 'tenant:' || %(tenant)s;
+
+-- forget_buckets: limits that nobody has asked for a day, and that hold nobody back.
+DELETE FROM claim_buckets WHERE name IN (
+    SELECT name FROM claim_buckets
+    WHERE refilled_at + make_interval(secs => greatest(0, -characters) / per_second) < now() - interval '1 day'
+    FOR UPDATE SKIP LOCKED);
+
 -- close_exhausted: blocks of a batch whose budget is spent go to quarantine; one that somebody is just moving is left.
 WITH spent AS (
     UPDATE blocks SET state = 'ERROR', error_class = coalesce(error_class, 'transient'),

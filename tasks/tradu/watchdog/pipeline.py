@@ -43,6 +43,7 @@ def look(ledger: Ledger) -> dict[str, int]:
             report(tx, kind, said, once_seconds=SAY_AGAIN_SECONDS)
         tx.run("forget_throughput")
         tx.run("forget_latencies")
+        tx.run("forget_buckets")
         tx.run("forget_decisions")
         tx.run("forget_feed_decisions", most=MOST_FEED_DECISIONS)
         tx.run("forget_agents")

@@ -6,7 +6,7 @@ import hashlib
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -103,18 +103,47 @@ def test_an_erased_document_is_nowhere(shelf: Shelf, where: str) -> None:
 
 
 def test_a_tenant_is_erased_and_others_keep_what_they_share(shelf: Shelf) -> None:
+    limits = "tenants: {acme: {characters_per_minute: 1_000_000_000}}\n"
+    (shelf.folder / "admission.yaml").write_text(limits)
     theirs = [shelf.make(FILES, "one", "acme"), shelf.make({"b.txt": FILES["other.txt"]}, "two", "acme")]
     other = shelf.make({"b.txt": FILES["other.txt"]}, "three", "umbra")
     archived(theirs[0])
+    assert "claim_buckets: acme" in traces(shelf, "acme")
     counts = erase.erase_tenant(shelf.ledger, "acme", "test")
     assert counts["jobs"] == 2
     for job in theirs:
         assert shelf.hot(job).keys() <= shelf.hot(other).keys()
         assert {t for t, rows in shelf.rows(job).items() if rows} == {"jobs"}
-    assert [f for f in traces(shelf, SECRET) if "landing" not in f] == []
+    assert [f for f in traces(shelf, SECRET, "acme") if "landing" not in f] == []
     assert verify.verify(jobs.find(other, shelf.ledger), shelf.ledger, shelf.store).faults == []
     assert [kind for kind, *_ in certificates(shelf)] == ["job", "job", "tenant"]
     assert erase.erase_tenant(shelf.ledger, "acme", "test") == {}
+
+
+def test_jobs_that_come_meanwhile_go_too_or_there_is_no_certificate(shelf: Shelf) -> None:
+    document = document_of(shelf, shelf.make(FILES, "0", "acme"))
+    came = ["0"]
+
+    def comes(at: str, *, deliver: bool = True) -> Callable[[str], None]:
+        key = str(len(came))
+
+        def meanwhile(step: str) -> None:
+            if step == at and key not in came:
+                came.append(key)
+                shelf.make({"secret-letter.txt": FILES["secret-letter.txt"]}, key, "acme", deliver=deliver)
+
+        return meanwhile
+
+    policy, settings = load_policy(get_settings()), get_settings()
+    counts = erase.erase_document(shelf.ledger, document, policy, settings, "test", comes("clear"))
+    assert (counts["jobs"], traces(shelf, SECRET, document)) == (2, [])
+    assert erase.erase_tenant(shelf.ledger, "acme", "test", comes("purge"))["jobs"] == 3
+    assert shelf.everything() == {}
+    shelf.make({"b.txt": FILES["other.txt"]}, "last", "acme")
+    before = certificates(shelf)
+    with pytest.raises(RequestError, match="are open"):
+        erase.erase_tenant(shelf.ledger, "acme", "test", comes("purge", deliver=False))
+    assert [kind for kind, *_ in certificates(shelf)[len(before) :]] == ["job"]
 
 
 def test_a_hold_stops_it_before_anything_is_gone(shelf: Shelf) -> None:

@@ -73,6 +73,16 @@ def test_of_many_that_claim_at_once_none_gets_what_another_has_taken(ledger: Led
     assert standing(ledger)["tenant:acme"].claimed == 2 * BURST
 
 
+def test_what_nobody_has_asked_for_a_day_is_forgotten_unless_it_still_holds_somebody(ledger: Ledger) -> None:
+    debt = {"tenant:b": 6_000.0}
+    assert claim(ledger, 1) == claim(ledger, 100 * 86_400, debt) == 0
+    for seconds, left in ((86_000, 2), (1_000, 1), (86_400, 0)):
+        pass_(ledger, seconds)
+        with ledger.transaction() as tx:
+            tx.run("forget_buckets")
+            assert tx.connection.execute("SELECT count(*) FROM claim_buckets").fetchone() == (left,)
+
+
 def test_a_limit_that_is_lowered_holds_at_once(ledger: Ledger) -> None:
     assert claim(ledger, 1) == 0
     assert claim(ledger, 1, {"tenant:acme": 60.0}) == 0

@@ -15,6 +15,7 @@ from tradu.cluster.scaling.metrics import Metrics
 from tradu.cluster.scaling.policy import Policy, load_policies
 from tradu.cluster.scaling.simulate import Load, Step, simulate
 from tradu.errors import RequestError
+from tradu.ledger.buckets import Bucket
 from tradu.settings import Settings
 
 POLICY = Policy(floor=1, ceiling=8, cooldown_seconds=30, drain_seconds=20)
@@ -173,6 +174,15 @@ def test_the_user_s_file_is_merged_and_checked(tmp_path: Path) -> None:
     (tmp_path / "scaling.yaml").write_text("pools:\n  cpu: {flor: 3}\n")
     with pytest.raises(RequestError, match=r"pool 'cpu': flor: Extra inputs"):
         load_policies(settings)
+
+
+def test_a_limit_that_is_gone_is_no_metric_any_more(tmp_path: Path) -> None:
+    file, metrics = tmp_path / "controller.prom", Metrics(tmp_path / "controller.prom")
+    for names, label in ((("tenant:acme", "pool:default"), True), (("pool:default",), False)):
+        metrics.write_buckets([Bucket(name, 600, 1, 0, 0.0) for name in names])
+        metrics.write({}, 1)
+        assert ("tenant:acme" in file.read_text()) == label
+        assert 'tradu_claim_limit_claimed_characters{limit="pool:default"} 1.0' in file.read_text()
 
 
 def test_the_metrics_of_one_pool_hide_no_other_s(tmp_path: Path) -> None:

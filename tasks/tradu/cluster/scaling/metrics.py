@@ -37,7 +37,9 @@ class Metrics:
         return Gauge(f"tradu_pool_{name}", help_text, ["pool", *labels], registry=self._registry)
 
     def write_buckets(self, buckets: Sequence[Bucket]) -> None:
-        """What the limits of claims let through; in the file with the next `write`."""
+        """What the limits of claims let through, and no others; in the file with the next `write`."""
+        for gauge in (self._claimed, self._refused, self._wait):
+            gauge.clear()
         for bucket in buckets:
             self._claimed.labels(bucket.name).set(bucket.claimed)
             self._refused.labels(bucket.name).set(bucket.refused)
