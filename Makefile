@@ -6,6 +6,8 @@ SHELL := /bin/bash
 # where this is set every process compiles everything it imports again: 17 s instead of 6 for one of them
 unexport PYTHONDONTWRITEBYTECODE PYTHONPATH PYTHONHOME
 BIN := .venv/bin
+# what test-torch and test-engines fetch
+fetched := .venv/torch:.venv/engines
 
 .PHONY: help setup up down demo test test-torch test-engines lint bench load drills clean
 help:  ## List the targets.
@@ -34,7 +36,8 @@ test: lint  ## Lint, unit, DAG, integration and end-to-end tests.
 	$(BIN)/python -m pytest
 
 bench: setup  ## Benchmarks: takes minutes.
-	$(BIN)/python -m pytest tests/benchmarks -s
+	$(BIN)/python -m pytest tests/benchmarks -s --ignore tests/benchmarks/test_engines.py
+	PYTHONPATH=$(fetched) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/benchmarks/test_engines.py -s
 
 # FOLDER: packages that requirements.lock leaves out, in a folder of their own
 fetch = [ -d .venv/$(1) ] || { rm -rf .venv/$(1).new; $(BIN)/python -m pip install --quiet --disable-pip-version-check $(2) --target .venv/$(1).new -r .ci/$(1).txt && mv .venv/$(1).new .venv/$(1); }
@@ -45,7 +48,7 @@ test-torch: setup  ## The tests of the GPU's code, on a GPU or the processor: fe
 
 test-engines: setup  ## The tests of the further engines: fetches CTranslate2, Transformers and PyTorch.
 	@$(call fetch,torch) && $(call fetch,engines,--no-deps)
-	PYTHONPATH=.venv/torch:.venv/engines HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/integration/inference
+	PYTHONPATH=$(fetched) HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/integration/inference
 
 load: setup  ## Load on a stack of its own: bursts, and ten times what it can carry. A quarter of an hour.
 	$(BIN)/python -m pytest tests/load -s

@@ -1,43 +1,75 @@
-"""Segments and characters a second, per engine and size of the batch, on one core (`make bench`)."""
+"""Segments, characters and tokens a second, per engine and size of the batch, on one core (`make bench`)."""
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from sentencepiece import SentencePieceProcessor
 
-from fixtures import seq2seq
-from fixtures.marian import INCLUDE, real_english
-from tradu.inference import engines
+from benchmarks.engine_rates import Rate, Work, measured
+from fixtures import chat, seq2seq
+from fixtures.marian import INCLUDE, real_english, real_files
+from tradu.inference import clauses
+from tradu.inference.engines._neural import LONGEST_CHARS
+from tradu.inference.engines._vocabulary import alphabet
 from tradu.inference.model import Model
 from tradu.inference.registry import load_registry
 from tradu.settings import Settings
 
-BATCHES = (1, 8, 32, 128)
-SECONDS = 2.0
-"""Each measurement takes about as long."""
+BATCHES = (1, 8, 32, 256)
+"""A worker claims about 256 sentences at once."""
+SECONDS, SLOW_SECONDS = 2.0, 15.0
+"""A measurement takes about as long, the second of networks of OPUS-MT's size."""
+ANSWER_TOKENS = 32
 
 
-def models(folder: Path) -> Iterator[tuple[Model, int]]:
-    """Those that are here, with the number of texts that they may be asked for."""
-    registry = load_registry(Settings(include=INCLUDE))
+def vocabulary() -> Path:
+    """Of Firefox's model: as large as those of OPUS-MT. It counts the tokens of all engines."""
+    return real_files().source_vocabulary
+
+
+def work(model: Model, texts: Sequence[str], seconds: float = SECONDS) -> Work:
+    """Translating these texts, at most all of them at once."""
+    tokens = [len(ids) + 1 for ids in SentencePieceProcessor(model_file=str(vocabulary())).encode(list(texts))]
+    return Work(model, tuple(texts), tuple(tokens), tuple(n for n in BATCHES if n <= len(texts)), seconds)
+
+
+def installed() -> Iterator[Work]:
+    """What runs on published models."""
+    registry, texts = load_registry(Settings(include=INCLUDE)), real_english(1_024)
     for name in ("identity", "firefox-en-pt", "apertium-en-es"):
         model = registry.model(name)
         if registry.status(model).installed:
-            yield model, 1_024
+            yield work(model, texts)
         else:
             print(f"{name} is NOT MEASURED: {registry.status(model).how_to_add}")
-    if not seq2seq.there("ctranslate2"):
-        print("ctranslate2 and transformers are NOT MEASURED: make test-engines fetches them")
+
+
+def made_up(folder: Path) -> Iterator[Work]:
+    """What runs on networks with made-up weights: their speed is that of any other of their size."""
+    if not (seq2seq.there("ctranslate2") and chat.there()):
+        print("ctranslate2, transformers and openai are NOT MEASURED: make test-engines fetches them for make bench")
         return
-    made = seq2seq.make_large(folder / "opus-mt")
+    known = alphabet(vocabulary().read_bytes())
+    texts = [text for text in dict.fromkeys(real_english(1_024)) if _goes_whole(text, known)]
+    made = seq2seq.make_large(folder / "opus-mt", vocabulary())
     converted = seq2seq.convert(made, folder / "converted", "int8")
-    yield seq2seq.entry("ctranslate2", converted, kind="opus-mt", beam="1"), 8  # they never end: slow
-    yield seq2seq.entry("transformers", made, kind="opus-mt", beam="1"), 8
+    yield work(seq2seq.entry("ctranslate2", converted, kind="opus-mt"), texts[:256], SLOW_SECONDS)
+    yield work(seq2seq.entry("transformers", made, kind="opus-mt"), texts[:32], SLOW_SECONDS)
+    llama = chat.make(folder / "llama", ANSWER_TOKENS)
+    with chat.serve(llama) as url:
+        yield work(replace(seq2seq.entry("openai", llama, url=url, model=str(llama)), weights=""), texts[:32])
+
+
+def _goes_whole(text: str, known: frozenset[str]) -> bool:
+    """Whether the network reads it as it is: in one piece, and no word has to be carried around it."""
+    return known.issuperset(text.replace(" ", "")) and len(clauses.pieces(text, "en", LONGEST_CHARS)) == 1
 
 
 @contextmanager
@@ -51,33 +83,23 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def measure(model: Model, texts: list[str]) -> dict[int, tuple[float, float]]:
-    """For each size of the batch: segments and characters a second."""
-    rates = {}
-    engine = engines.load(model)
-    engine.translate(texts[:2])
-    for size in (size for size in BATCHES if size <= len(texts)):
-        done, begun = 0, time.perf_counter()
-        while done < len(texts) and time.perf_counter() - begun < SECONDS:
-            engine.translate(texts[done : done + size])
-            done += size
-        spent = time.perf_counter() - begun
-        rates[size] = min(done, len(texts)) / spent, sum(map(len, texts[:done])) / spent
-    engine.close()
-    return rates
-
-
 @pytest.mark.timeout(600)
 def test_engines(tmp_path: Path) -> None:
-    texts = real_english(1_024)
-    rows = {}
-    print("\n| engine | " + " | ".join(f"{size} at once" for size in BATCHES) + " |")
-    print("| --- |" + " --- |" * len(BATCHES))
+    rows: dict[str, dict[int, Rate]] = {}
+    print("\n| engine | at once | segments/s | characters/s | tokens/s | CPU, ms a segment | load, s | peak, MB |")
+    print("| --- |" + " ---: |" * 7)
     with one_core():
-        for model, count in models(tmp_path):
-            rows[model.name] = measure(model, texts[:count])
-            cells = [f"{s:,.1f} ({c:,.0f})" for s, c in rows[model.name].values()]
-            print(f"| {model.name} | " + " | ".join(cells) + " |", flush=True)
-    firefox = rows["firefox-en-pt"]
-    assert rows["identity"][1][0] > 100 * firefox[1][0]
-    assert firefox[32][0] > firefox[1][0]
+        for each in chain(installed(), made_up(tmp_path)):  # the server runs as long as it is measured
+            found = measured(each)
+            rows[each.model.engine] = {rate.at_once: rate for rate in found.rates}
+            for r in found.rates:
+                print(
+                    f"| {each.model.engine} | {r.at_once} | {r.segments:,.1f} | {r.characters:,.0f} | {r.tokens:,.0f} "
+                    f"| {r.cpu_ms:,.2f} | {found.load_seconds:.2f} | {r.peak_mb:,.0f} |",
+                    flush=True,
+                )
+    firefox = rows["firefox"]
+    assert rows["identity"][1].segments > 100 * firefox[1].segments
+    assert firefox[32].segments > firefox[1].segments
+    if "ctranslate2" in rows:
+        assert rows["ctranslate2"][32].cpu_ms < rows["transformers"][32].cpu_ms
