@@ -32,8 +32,8 @@ lint: setup  ## Style, types, directions of imports.
 	$(BIN)/mypy
 	PYTHONPATH=tasks:plugins $(BIN)/lint-imports
 
-test: lint  ## Lint, unit, DAG, integration and end-to-end tests.
-	$(BIN)/python -m pytest
+test: lint  ## Lint, unit, DAG, integration and end-to-end tests, in two processes.
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup  ## Benchmarks: takes minutes.
 	$(BIN)/python -m pytest tests/benchmarks -s --ignore tests/benchmarks/test_engines.py

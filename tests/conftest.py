@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["fixtures.postgres", "fixtures.line", "fixtures.archive", "fixtures.s3", "fixtures.stack"]
@@ -9,3 +13,26 @@ pytest_plugins = ["fixtures.postgres", "fixtures.line", "fixtures.archive", "fix
 # a machine that is busy with other things makes no test fail
 settings.register_profile("tradu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tradu")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of the one stack begin when a process is left with about as much as they take, and end with it."""
+    items.sort(key=lambda item: _rank(item.path.relative_to(Path(__file__).parent).parts))
+
+
+def _rank(parts: Sequence[str]) -> int:
+    if parts[0] == "integration" and len(parts) > 2:
+        return 0
+    return 1 if parts[0] == "e2e" else 2
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """How `make test` shares the tests between its processes: a file's stay together, and so do those of the stack."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneStack(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+    return OneStack(config, log)

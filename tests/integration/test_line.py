@@ -206,6 +206,11 @@ def test_a_job_that_was_cut_keeps_its_documents_when_it_runs_again(the_line: Lin
     assert the_line.store.get(layout.part_key(UUID(job), 0)) == part
 
 
+def lost(*_: object, **__: object) -> list[int]:
+    """What partition does last of all is not reached."""
+    raise OSError("lost here")
+
+
 def test_a_second_partition_cuts_the_same_parts_though_a_document_is_malformed(
     the_line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,9 +223,6 @@ def test_a_second_partition_cuts_the_same_parts_though_a_document_is_malformed(
 
     def parts() -> dict[str, bytes]:
         return {key: the_line.store.get(key) for key, _ in the_line.store.keys(f"blocks/{job}")}
-
-    def lost(*_: object, **__: object) -> list[int]:
-        raise OSError("lost here")
 
     with monkeypatch.context() as patched:
         patched.setattr(plan, "shards", lost)
@@ -239,6 +241,26 @@ def test_a_second_partition_cuts_the_same_parts_though_a_document_is_malformed(
         "b.jsonl": "ERROR",
         "c.txt": "COMPLETED",
     }
+
+
+def test_parts_that_blocks_point_into_are_not_cut_anew_with_other_settings(
+    the_line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    the_line.put({"a.txt": "".join(f"The ship number {n} came home.\n\n" for n in range(20))})
+    job = the_line.admit(source="en")
+    line.ingest(job)
+    with monkeypatch.context() as patched:
+        patched.setattr(plan, "shards", lost)
+        with pytest.raises(OSError, match="lost here"):
+            line.partition(job)
+    blocks, part = the_line.blocks(job), the_line.store.get(layout.part_key(UUID(job), 0))
+    with monkeypatch.context() as patched:
+        patched.setenv("TRADU_MAX_BLOCK_CHARS", "60")
+        with pytest.raises(RequestError, match=r"other settings.*tradu cancel"):
+            line.partition(job)
+    assert (the_line.blocks(job), the_line.store.get(layout.part_key(UUID(job), 0))) == (blocks, part)
+    the_line.infer(job, the_line.prepare(job))
+    assert the_line.deliver(job) == "COMPLETED"
 
 
 def test_a_second_publish_says_how_the_first_ended(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

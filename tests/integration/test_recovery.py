@@ -96,6 +96,19 @@ def test_a_frozen_workers_results_are_refused(the_line: Line, job: str) -> None:
     assert the_line.deliver(job) == "COMPLETED"
 
 
+def test_a_worker_that_hangs_beyond_the_time_of_a_batch_is_ended(
+    the_line: Line, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADU_BATCH_SECONDS", "1")
+    worker = start(job, "town A", "time.sleep(600)")
+    assert worker.wait(timeout=60) == -signal.SIGKILL
+    assert batch.run_batch(job, 0).accepted == 6
+    with the_line.ledger.transaction() as tx:
+        (incident,) = tx.connection.execute("SELECT kind FROM incidents WHERE entity = 'instance'").fetchall()
+    assert incident == ("instance_lost",)
+    assert the_line.deliver(job) == "COMPLETED"
+
+
 def test_a_block_that_kills_its_worker_takes_no_other_with_it(the_line: Line, job: str) -> None:
     for _ in range(6):
         worker = start(job, "town C", "os._exit(9)")

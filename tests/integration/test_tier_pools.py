@@ -10,7 +10,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from fixtures.line import Line
-from tradu.cluster import dispatch, is_alive, pools, resource, segments, workers
+from tradu.cluster import dispatch, feed, is_alive, pools, resource, segments, workers
 from tradu.ledger import buckets
 from tradu.ledger.rows import HistoryRow, Spending
 from tradu.settings import get_settings
@@ -164,3 +164,23 @@ def test_what_a_limit_of_the_other_pool_holds_back_goes_on_as_soon_as_it_may(
     assert bucket.refused > 0
     assert {b.attempt for b in the_line.blocks(job)} == {1}, "and nothing was spent"
     assert the_line.deliver(job) == "COMPLETED"
+
+
+def test_shards_that_do_without_the_pool_are_fed_as_the_default_one_can_take_them(
+    the_line: Line, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADU_BATCH_CHARS", "40")
+    start(client, ["default", "default"])
+    the_line.put({f"many/{n}.txt": LOW.replace("name", f"name {n}") for n in range(6)})
+    job = the_line.admit("many", source="en", profile="strict", documents=[f"{get_settings().landing}/many/"])
+    (shard,) = the_line.prepare(job)
+    dispatch.submit(UUID(job), shard, the_line.ledger, get_settings())
+    first = pools.batch_of(0, "premium")
+    until(lambda: all(b.batch >= first and b.state == "PENDING" for b in the_line.blocks(job)))
+    until(lambda: not client.run_on_scheduler(is_alive, job=job, shard=shard, epoch=1))
+    with the_line.ledger.transaction() as tx:  # whoever claims waits until these rows are free
+        tx.connection.execute("SELECT FROM blocks WHERE job_id = %s FOR UPDATE", (job,))
+        dispatch.submit(UUID(job), shard, the_line.ledger, get_settings())
+        (standing,) = client.run_on_scheduler(feed.standing)
+    assert standing.ceiling == 4
+    until(lambda: {b.state for b in the_line.blocks(job)} == {"VALIDATING"})

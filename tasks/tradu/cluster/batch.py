@@ -190,7 +190,7 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
     Raises:
         SystemicError: the fault lies in no block: all of them have gone back.
     """
-    until = time.time() + settings.batch_seconds
+    until = time.monotonic() + settings.batch_seconds
     by_profile: dict[str, list[Claim]] = {}
     for claim in found.claims:
         by_profile.setdefault(claim.profile or task.profile, []).append(claim)

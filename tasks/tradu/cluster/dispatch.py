@@ -70,7 +70,7 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
             of_pool, alone = pools.where(pool, hosts, again=epoch > 1)
             where = _where((source, target, request.profile), mine, of_pool, ledger, settings)
             groups.append(feed.Group(numbers, where, alone))
-            sizes[pool] += len(numbers)
+            sizes[pools.DEFAULT if alone else pool] += len(numbers)
         first = urgency(request.priority, request.created_at, policy_of_running(settings))
         ((most, _),) = sizes.most_common(1)
         client.run_on_scheduler(feed.start, feed.Shard(job, shard, epoch, most, round(first), tuple(groups)))

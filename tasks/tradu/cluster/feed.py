@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,8 @@ from tradu.cluster.window import GROWS, Bounds, Cause, Sample, begin, change, st
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 """So often the number of workers is looked at again."""
+LATER = 1.25
+"""Up to so many times the wait that a limit asks for: not all shards that it holds back come again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +116,11 @@ class Feeders(SchedulerPlugin):
             _Exposed.registered = True
 
     def feed(self, shard: Shard) -> None:
-        """Feed a shard; whoever fed it before ends."""
-        for name in [name for name in self._feeders if name[:2] == (shard.job, shard.number)]:
+        """Feed a shard; whoever fed it before ends. Submissions that overtake one another come to the newest."""
+        mine = [name for name in self._feeders if name[:2] == (shard.job, shard.number)]
+        if any(self._feeders[name][0].shard.epoch > shard.epoch for name in mine):
+            return
+        for name in mine:
             self._feeders.pop(name)[1].cancel()
         self._begin(shard)
 
@@ -279,7 +285,8 @@ class Feeder:
         if report.gone:  # the job does not run any more
             self._left.clear()
         if report.come_again_seconds:
-            self._rests_until = time.monotonic() + report.come_again_seconds
+            jitter = random.uniform(1.0, LATER)  # noqa: S311 - no secret
+            self._rests_until = time.monotonic() + jitter * report.come_again_seconds
             self._lanes = 1
             self._left.appendleft(item)
             return

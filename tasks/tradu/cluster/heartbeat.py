@@ -2,7 +2,8 @@
 
 The worker starts it and says over a pipe what it holds; the process extends those leases as long as the worker lives.
 It ends with the worker (the pipe closes), and it extends nothing for a worker that is stopped (SIGSTOP, a debugger) or
-has held one batch for too long: then the leases run out and another worker takes the blocks.
+has held one batch for too long: then the leases run out and another worker takes the blocks. A worker whose thread does
+not come back even then hangs: it is killed, since Dask would count on it for ever, and its keeper starts it again.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from tradu.settings import get_settings
 
 log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 3
+LEASES_TO_HANG = 4
+"""A batch that is held for so many leases after its time was over does not come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Held:
     batch: int
     tokens: list[int]
     until: float
-    """Unix time."""
+    """By the machine's monotonic clock, which both processes read."""
 
 
 class Heartbeat:
@@ -120,7 +123,7 @@ def beat(ledger: Ledger, instance: str, held: list[Held], lease_seconds: float) 
     with ledger.transaction() as tx:
         tx.run("see_instance", instance_id=instance, kind=instance.split("@", maxsplit=1)[0])
         for one in held:
-            if one.until > time.time():
+            if one.until > time.monotonic():
                 tx.run(
                     "extend",
                     job_id=UUID(one.job_id),
@@ -176,6 +179,9 @@ def main(instance: str) -> None:
         due = time.monotonic() + pause
         try:
             if _is_running(parent):
+                if any(time.monotonic() > one.until + LEASES_TO_HANG * settings.lease_seconds for one in held):
+                    log.error("%s does not come back from a batch whose time is over: it is killed", instance)
+                    parent.kill()
                 beat(ledger, instance, held, settings.lease_seconds)
         except psutil.NoSuchProcess:
             break

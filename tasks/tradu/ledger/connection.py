@@ -25,6 +25,10 @@ WAIT_SECONDS = 30.0
 IDLE_SECONDS = 120
 """A transaction in which nothing is asked for so long is ended by the server: its process is frozen, or its machine is
 gone, and others wait for its rows."""
+PIPELINE_SECONDS = 30
+"""So long a pipeline may take, whose server never sees it idle: it waits for the rest of what is sent together."""
+_PIPELINE_LIMIT_FROM = 170_000
+"""PostgreSQL has `transaction_timeout` from this version on."""
 TCP = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -37,6 +41,7 @@ ILLEGAL_TRANSITION = "TR001"
 """SQLSTATE with which the database refuses a change of state."""
 _SET_ACTOR = "SELECT set_config('tradu.actor', %s, true), set_config('tradu.request_id', %s, true)"
 _PLAN_ONCE = ", set_config('plan_cache_mode', 'force_generic_plan', true)"
+_END_AFTER = ", set_config('transaction_timeout', %s, true)"
 
 
 def instance_id(kind: str) -> str:
@@ -145,19 +150,24 @@ class Ledger:
         fetched, and are planned once a session, for any values. It can't COPY.
 
         Raises:
-            SystemicError: no connection could be had in 30 s, or the server has ended the transaction for idling.
+            SystemicError: no connection could be had in 30 s.
+            psycopg.OperationalError: the server has ended the transaction, because this process stood still.
         """
         with self._transaction(request_id, pipelined=True) as tx:
             yield tx
 
     @contextmanager
     def _transaction(self, request_id: str, *, pipelined: bool) -> Iterator[Transaction]:
-        settings = _SET_ACTOR + (_PLAN_ONCE if pipelined else "")
+        settings, values = _SET_ACTOR, [self.actor, request_id]
         prepare = pipelined or None
         with self._connection() as connection:
+            if pipelined:
+                settings += _PLAN_ONCE
+            if pipelined and connection.info.server_version >= _PIPELINE_LIMIT_FROM:
+                settings, values = settings + _END_AFTER, [*values, f"{PIPELINE_SECONDS}s"]
             try:
                 with connection.pipeline() if pipelined else nullcontext(), connection.transaction():
-                    connection.execute(settings, (self.actor, request_id), prepare=prepare)
+                    connection.execute(settings, values, prepare=prepare)
                     yield Transaction(connection, prepare)
             except psycopg.Error as error:
                 if error.sqlstate == ILLEGAL_TRANSITION:

@@ -225,10 +225,11 @@ UPDATE claim_buckets SET characters = characters - %(characters)s, claimed = cla
 -- refused_by_buckets: a claim found nothing in these.
 UPDATE claim_buckets SET refused = refused + 1 WHERE name = ANY(%(names)s);
 
--- rest_batch_for: blocks of a batch wait for a time, as those do that somebody works on: nobody submits their shard again.
+-- rest_batch_for: blocks of a batch wait for a time, or longer where they do so already, as those do that somebody works on: nobody submits their shard again.
 UPDATE blocks SET not_before = now() + make_interval(secs => %(wait_seconds)s)
 FROM (
     SELECT job_id, block_id FROM blocks WHERE job_id = %(job_id)s AND batch = %(batch)s AND state = 'PENDING'
+    AND coalesce(not_before < now() + make_interval(secs => %(wait_seconds)s), true)
     ORDER BY block_id FOR UPDATE SKIP LOCKED
 ) AS free
 WHERE blocks.job_id = free.job_id AND blocks.block_id = free.block_id;
@@ -715,6 +716,9 @@ ORDER BY 1;
 -- add_object: an object of a job in the store, with its checksum; a second time replaces the first.
 INSERT INTO objects (job_id, object_key, sha256, size_bytes) VALUES (%(job_id)s, %(object_key)s, %(sha256)s, %(size_bytes)s)
 ON CONFLICT (job_id, object_key) DO UPDATE SET sha256 = excluded.sha256, size_bytes = excluded.size_bytes, made_at = now();
+
+-- object_sha256: the checksum of an object of a job.
+SELECT sha256 FROM objects WHERE job_id = %(job_id)s AND object_key = %(object_key)s;
 
 -- forget_objects: objects of a job that are gone from the store.
 DELETE FROM objects WHERE job_id = %(job_id)s AND object_key = ANY(%(object_keys)s);

@@ -18,7 +18,7 @@ from tradu.documents import codes
 from tradu.documents.language import base, other_than
 from tradu.documents.model import FormatOptions
 from tradu.documents.registry import format_named
-from tradu.errors import DataError
+from tradu.errors import DataError, RequestError
 from tradu.ledger import blocks as ledger_blocks
 from tradu.ledger import ids, objects, pools
 from tradu.ledger.blocks import NewBatch, NewBlock
@@ -89,6 +89,7 @@ class _Writer:
             return
         if self._parquet is None:
             self._stream = self._stack.enter_context(self.store.writing(layout.part_key(self.job.job_id, self.part)))
+            self._stack.callback(self._must_be_as_before, self._stream)  # when all is written, before it is there
             self._parquet = self._stack.enter_context(tables.writer(self._stream, layout.SEGMENTS))
         self._parquet.write_table(_table(group.rows))
         for place, target in enumerate(self.job.targets):
@@ -135,6 +136,20 @@ class _Writer:
         log.info("partitioned %d blocks, %d characters", self.total_blocks, self.characters)
         self._stream, self._parquet, self.group, self.part = None, None, 0, self.part + 1
         self._batches, self._blocks, self._index = [], [], []
+
+    def _must_be_as_before(self, written: Writing) -> None:
+        """Blocks that the ledger has of a part that was cut before point into it: it may only be written as it was.
+
+        Raises:
+            RequestError: it would be another one.
+        """
+        with self.ledger.transaction() as tx:
+            known = tx.tuples("object_sha256", job_id=self.job.job_id, object_key=written.stored.key)
+        if known and known[0][0] != written.stored.sha256:
+            raise RequestError(
+                f"a part of job {self.job.job_id} is there, cut with other settings, models or another version of "
+                f"Tradu: set them as they were, or cancel it (tradu cancel {self.job.job_id}) and ask with another key"
+            )
 
 
 def _table(rows: Sequence[tuple[str, int, Segment]]) -> pa.Table:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from tradu.ledger import buckets
+import psycopg
+import pytest
+
+from fixtures.ledger import make_job
+from tradu.ledger import buckets, connection
 from tradu.ledger.connection import Ledger
 
 LIMIT = {"tenant:acme": 6_000.0}  # 100 a second
@@ -88,3 +92,32 @@ def test_a_limit_that_is_lowered_holds_at_once(ledger: Ledger) -> None:
     assert claim(ledger, 1, {"tenant:acme": 60.0}) == 0
     assert claim(ledger, 20, {"tenant:acme": 60.0}) == 0
     assert claim(ledger, 1, {"tenant:acme": 60.0}) > 5
+
+
+def test_who_is_frozen_inside_a_claim_holds_up_nobody(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = Ledger(ledger.dsn, "frozen")
+
+    def freeze() -> None:
+        monkeypatch.setattr(connection, "PIPELINE_SECONDS", 1)
+        with frozen.pipeline() as tx:
+            monkeypatch.undo()
+            assert buckets.wait_seconds(tx, LIMIT) == 0
+            assert claim(ledger, 1) == 0
+
+    with pytest.raises(psycopg.OperationalError):
+        freeze()
+    frozen.close()
+
+
+def test_blocks_that_rest_for_longer_are_not_called_earlier(ledger: Ledger) -> None:
+    job = make_job(ledger, [0], 2)
+    with ledger.transaction() as tx:
+        tx.connection.execute(
+            "UPDATE blocks SET not_before = now() + interval '1 hour' WHERE job_id = %s AND number = 0", (job,)
+        )
+        assert tx.run("rest_batch_for", job_id=job, batch=0, wait_seconds=10) == 1
+        waits = tx.connection.execute(
+            "SELECT extract(epoch FROM not_before - now())::float8 FROM blocks WHERE job_id = %s ORDER BY number",
+            (job,),
+        ).fetchall()
+    assert waits == [(3_600,), (10,)]
