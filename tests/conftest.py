@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["fixtures.postgres", "fixtures.line", "fixtures.archive", "fixtures.s3", "fixtures.stack"]
 
+# what commands print is as wide as in a pipe, whatever terminal the tests run in
+os.environ.pop("COLUMNS", None)
 # a machine that is busy with other things makes no test fail
 settings.register_profile("tradu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tradu")

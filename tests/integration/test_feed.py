@@ -164,7 +164,7 @@ def test_fewer_are_sent_while_a_worker_is_short_of_memory(the_line: Line, client
     (cut,) = [d for d in found if d.rule == Cause.MEMORY][:1]
     assert cut.reason == "a worker is short of memory"
     assert cut.most < cut.before <= MOST
-    told = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["scale", "explain", "--job", job, "--limit", "100"]).stdout
+    told = CliRunner().invoke(app, ["scale", "explain", "--job", job, "--limit", "100"]).stdout
     assert cut.reason in told
     assert f"{cut.before} -> {cut.most}" in told
     assert "1 shards (unmeasured)" in told
