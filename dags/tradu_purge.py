@@ -43,7 +43,7 @@ from tradu_airflow.thaw import ThawOperator
 def tradu_purge() -> None:
     """Erase what was asked for, purge what is due."""
 
-    @task
+    @task(on_failure_callback=alert)
     def archives(params: Any = None) -> list[str]:
         """Archived jobs that have the document."""
         from tradu.archival import erase

@@ -74,6 +74,13 @@ def test_every_gate_links_its_data_docs(dags: Dags) -> None:
         assert ("Data Docs" in names) == task.task_id.startswith("gate_")
 
 
+def test_an_erasure_waits_for_archives_and_people_hear_where_it_fails(dags: Dags) -> None:
+    dag = dags["tradu_purge"]
+    for before, after in pairwise(["archives", "thaw", "erase", "plan", "purge"]):
+        assert after in dag.get_task(before).downstream_task_ids
+    assert all(dag.get_task(name).has_on_failure_callback for name in ("archives", "thaw", "erase", "purge"))
+
+
 def test_every_task_retries_soon(dags: Dags) -> None:
     for dag in dags.values():
         for task in dag.tasks:
