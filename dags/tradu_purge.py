@@ -19,7 +19,7 @@ from tradu_airflow.thaw import ThawOperator
     dag_display_name="Tradu: purge",
     schedule="30 4 * * 0",
     catchup=False,
-    max_active_runs=1,
+    max_active_runs=16,  # each may wait for Glacier for hours, and holds up no other
     tags=["tradu"],
     params={
         "document_id": Param(
@@ -51,7 +51,7 @@ def tradu_purge() -> None:
         with for_good():
             return erase.archives_to_read(params["document_id"])
 
-    @task(on_failure_callback=alert)
+    @task(max_active_tis_per_dag=1, on_failure_callback=alert)
     def erase(params: Any = None) -> dict[str, int]:
         """What was erased on request."""
         from tradu.archival import erase
@@ -66,7 +66,7 @@ def tradu_purge() -> None:
 
         return run.plan(run.PURGING)
 
-    @task(max_active_tis_per_dagrun=8, on_failure_callback=alert)
+    @task(max_active_tis_per_dag=8, on_failure_callback=alert)
     def purge(group: list[int]) -> dict[str, int]:
         """What was done with the jobs of a group."""
         from tradu.archival import run

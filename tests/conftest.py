@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,17 @@ settings.load_profile("tradu")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of the one stack begin when a process is left with about as much as they take, and end with it."""
-    items.sort(key=lambda item: _rank(item.path.relative_to(Path(__file__).parent).parts))
+    """The tests of the one stack begin when the other process is left with about as much as they take, and end with
+    it; what starts a stack of its own comes before: it takes longest.
+    """
+    items.sort(key=_rank)
 
 
-def _rank(parts: Sequence[str]) -> int:
-    if parts[0] == "integration" and len(parts) > 2:
-        return 0
-    return 1 if parts[0] == "e2e" else 2
+def _rank(item: pytest.Item) -> int:
+    parts = item.path.relative_to(Path(__file__).parent).parts
+    if parts[0] == "e2e":
+        return 1
+    return 0 if item.get_closest_marker("stack") or (parts[0] == "integration" and len(parts) > 2) else 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:

@@ -79,7 +79,7 @@ def admit(request: jobs.JobRequest, run_id: str) -> jobs.Admission:
         RequestError: the request is wrong, no installed model leads from its source to a target, or too much of its
             tenant waits already.
     """
-    from tradu.admission import load_policy
+    from tradu.admission import load_policy, policy_of_running
     from tradu.documents.language import base
     from tradu.inference.registry import load_registry
 
@@ -90,7 +90,10 @@ def admit(request: jobs.JobRequest, run_id: str) -> jobs.Admission:
         if request.source != "auto" and base(request.source) != base(target):
             registry.routes(request.source, target, request.profile)
     rewind.check(ledger, Store(settings.store))
-    return jobs.admit(request, run_id, ledger.as_actor(instance_id("admit")), load_policy(settings))
+    is_known = bool(ledger.tuples("job_of_key", tenant=request.tenant, idempotency_key=request.idempotency_key))
+    # one that has waited here is not ended by a mistake that was made in the policy meanwhile
+    policy = policy_of_running(settings) if is_known else load_policy(settings)
+    return jobs.admit(request, run_id, ledger.as_actor(instance_id("admit")), policy)
 
 
 def ingest(job_id: str) -> int:

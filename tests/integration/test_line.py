@@ -194,6 +194,15 @@ def test_a_key_names_one_request(the_line: Line) -> None:
         the_line.admit(targets=["es"])
 
 
+def test_a_mistake_in_the_policy_refuses_new_jobs_and_ends_none_that_waits(the_line: Line) -> None:
+    the_line.put({"guide.md": GUIDE})
+    job = the_line.admit("waits")
+    (the_line.folder / "admission.yaml").write_text("most_runing: 20\n")
+    assert the_line.admit("waits") == job
+    with pytest.raises(RequestError, match="most_runing"):
+        the_line.admit("new")
+
+
 def test_a_job_that_was_cut_keeps_its_documents_when_it_runs_again(the_line: Line) -> None:
     the_line.put({"guide.md": GUIDE})
     job = the_line.admit()

@@ -280,7 +280,7 @@ class Feeder:
             self._adapt(Sample(0.0, 0.0, failed=max(1, round(self._window.failing.below))))
             return
         report, took = task.result()
-        for number, pool in report.handed_on:
+        for number, pool in getattr(report, "handed_on", ()):  # a worker of the version before says nothing of it
             self._hand_on(self.shard, number, pool)
         if report.gone:  # the job does not run any more
             self._left.clear()

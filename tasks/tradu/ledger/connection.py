@@ -41,6 +41,7 @@ ILLEGAL_TRANSITION = "TR001"
 """SQLSTATE with which the database refuses a change of state."""
 _SET_ACTOR = "SELECT set_config('tradu.actor', %s, true), set_config('tradu.request_id', %s, true)"
 _PLAN_ONCE = ", set_config('plan_cache_mode', 'force_generic_plan', true)"
+_TOO_LONG = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout)
 _END_AFTER = ", set_config('transaction_timeout', %s, true)"
 
 
@@ -150,8 +151,8 @@ class Ledger:
         fetched, and are planned once a session, for any values. It can't COPY.
 
         Raises:
-            SystemicError: no connection could be had in 30 s.
-            psycopg.OperationalError: the server has ended the transaction, because this process stood still.
+            SystemicError: no connection could be had in 30 s, or the server has ended the transaction after 30 s.
+            psycopg.OperationalError: it has, while nobody waited for its answer.
         """
         with self._transaction(request_id, pipelined=True) as tx:
             yield tx
@@ -172,8 +173,9 @@ class Ledger:
             except psycopg.Error as error:
                 if error.sqlstate == ILLEGAL_TRANSITION:
                     self._record(connection, error, request_id)
-                if isinstance(error, psycopg.errors.IdleInTransactionSessionTimeout):
-                    raise SystemicError("this process stood still, and the ledger ended its transaction") from error
+                if isinstance(error, _TOO_LONG):
+                    said = "this process stood still, or waited for others, and the ledger ended its transaction"
+                    raise SystemicError(said) from error
                 raise
 
     @contextmanager

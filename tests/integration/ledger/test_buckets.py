@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from fixtures.ledger import make_job
+from tradu.errors import SystemicError
 from tradu.ledger import buckets, connection
 from tradu.ledger.connection import Ledger
 
@@ -107,6 +108,14 @@ def test_who_is_frozen_inside_a_claim_holds_up_nobody(ledger: Ledger, monkeypatc
     with pytest.raises(psycopg.OperationalError):
         freeze()
     frozen.close()
+
+
+def test_a_claim_that_waits_too_long_is_nobodys_fault(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PIPELINE_SECONDS", 1)
+    with ledger.transaction() as holder:
+        assert buckets.wait_seconds(holder, LIMIT) == 0
+        with pytest.raises(SystemicError, match="waited for others"):
+            claim(ledger, 1)
 
 
 def test_blocks_that_rest_for_longer_are_not_called_earlier(ledger: Ledger) -> None:
