@@ -18,6 +18,8 @@ from tradu.stack.airflow_config import api_password
 from tradu.stack.layout import Layout
 from tradu.stack.supervise import Supervisor
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
