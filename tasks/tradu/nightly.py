@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -71,7 +71,7 @@ def pick(settings: Settings, ledger: Ledger) -> list[NightlyRequest]:
     A document counts as settled when a job of the same languages and profile has ended with it, well or not: one that
     is corrupt is reported once and not tried every night. So it does when a person had the job cancelled or dropped, or
     has yet to decide about it: `tradu resume` and `tradu translate` do it after all. A changed file is new, whatever
-    its name.
+    its name; so is one that is again what it was, where its job went on with what had replaced it.
 
     Raises:
         RequestError: a tradu.yaml can't be used; the message names it and says why.
@@ -85,7 +85,7 @@ def pick(settings: Settings, ledger: Ledger) -> list[NightlyRequest]:
         fresh = [(source, content) for source, content in contents if content not in known]
         settled_before += len(contents) - len(fresh)
         for start in range(0, len(fresh), settings.max_documents):
-            requests.append(_request(configuration, fresh[start : start + settings.max_documents]))
+            requests.append(_request(configuration, fresh[start : start + settings.max_documents], ledger))
     log.info("%d requests; %d documents were settled before", len(requests), settled_before)
     return requests
 
@@ -153,12 +153,20 @@ def _settled(configuration: LandingConfiguration, contents: list[str], ledger: L
     return {content for (content,) in rows}
 
 
-def _request(configuration: LandingConfiguration, fresh: list[tuple[Source, str]]) -> NightlyRequest:
+def _request(configuration: LandingConfiguration, fresh: list[tuple[Source, str]], ledger: Ledger) -> NightlyRequest:
     contents = tuple(sorted({content for _, content in fresh}))
     uris = tuple(f"{source.uri.removesuffix(source.path)}./{source.path}" for source, _ in fresh)
     name = "\n".join((configuration.model_dump_json(), *contents, *uris))
-    key = f"nightly-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:32]}"
+    first = f"nightly-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:32]}"
+    keys = (first if n == 1 else f"{first}-{n}" for n in count(1))
+    key = next(k for k in keys if not _went_on_without(configuration.tenant, k, contents, ledger))
     return NightlyRequest(configuration, uris, key)
+
+
+def _went_on_without(tenant: str, key: str, contents: Sequence[str], ledger: Ledger) -> bool:
+    asked = {"tenant": tenant, "idempotency_key": key, "document_ids": list(contents)}
+    with ledger.transaction() as tx:
+        return bool(tx.tuples("went_on_without", **asked)[0][0])
 
 
 def report(confs: list[dict[str, Any]], ledger: Ledger) -> list[dict[str, Any]]:

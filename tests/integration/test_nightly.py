@@ -52,12 +52,12 @@ class Night:
             tx.connection.execute("DELETE FROM decisions WHERE job_id = %s", (job,))
             tx.connection.execute("DELETE FROM documents WHERE job_id = %s", (job,))
 
-    def end(self, job: UUID) -> None:
+    def end(self, job: UUID, state: str = "ERROR") -> None:
         """As if all documents were done."""
         with self.ledger.transaction() as tx:
             for document in tx.rows("documents", Document, job_id=job):
                 tx.run("end_document", job_id=job, document_id=document.document_id, state="ERROR", reason="test")
-            tx.run("end_job", job_id=job, state="ERROR", reason="test")
+            tx.run("end_job", job_id=job, state=state, reason="test")
 
 
 @pytest.fixture
@@ -121,6 +121,25 @@ def test_jobs_that_were_dropped_before_the_ledger_knew_it_are_left_too(night: Ni
         tx.connection.execute("UPDATE jobs SET dropped_at = NULL")
         tx.connection.execute(migration[migration.index("UPDATE jobs") :].encode())
     assert jobs.find(job, night.ledger).dropped_at is not None
+    assert night.pick() == []
+
+
+def test_what_was_replaced_before_its_job_was_cut_is_new_when_it_is_back(night: Night) -> None:
+    night.put("a.txt")
+    (first,) = night.pick()
+    job = night.begin(first)
+    night.stop(job)
+    (night.folder / "a.txt").write_text("The harbour is open again.\n")
+    assert night.begin(first) == job, "a retry takes in what is there now"
+    night.end(job, "PARTIAL")
+    assert night.pick() == []
+    night.put("a.txt")
+    (back,) = night.pick()
+    night.archive(job)
+    assert night.pick() == [back]
+    assert night.begin(back) != job
+    assert night.pick() == [back], "under the same key until it is done"
+    night.end(night.begin(back), "PARTIAL")
     assert night.pick() == []
 
 

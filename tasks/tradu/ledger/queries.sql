@@ -117,14 +117,26 @@ UPDATE documents SET segments = %(segments)s, characters = %(characters)s
 WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
 
 -- settled_documents: which of these documents a job of the same profile and languages has settled: well or not, because
--- a person had it cancelled or dropped, or because it waits for a person's decision.
+-- a person had it cancelled or dropped, or because it waits for a person's decision. Not one that was replaced before the
+-- job was cut: it is canceled, and the job is not.
 SELECT DISTINCT d.document_id
 FROM (SELECT job_id, document_id, state FROM documents UNION ALL SELECT job_id, document_id, state FROM archived_documents) d
 JOIN jobs j USING (job_id)
 WHERE d.document_id = ANY(%(document_ids)s)
-  AND (d.state IN ('COMPLETED', 'PARTIAL', 'ERROR', 'CANCELED') OR j.stopped_by IS NOT NULL OR j.dropped_at IS NOT NULL)
+  AND (d.state IN ('COMPLETED', 'PARTIAL', 'ERROR') OR j.state = 'CANCELED'
+       OR (d.state <> 'CANCELED' AND (j.stopped_by IS NOT NULL OR j.dropped_at IS NOT NULL)))
   AND j.tenant = %(tenant)s
   AND j.profile = %(profile)s AND j.source = %(source)s AND j.targets @> %(targets)s::text[];
+
+-- went_on_without: whether the job of a key was cut after one of these documents had been replaced: it never does it.
+SELECT EXISTS (
+    SELECT FROM (SELECT job_id, document_id, state FROM documents
+                 UNION ALL SELECT job_id, document_id, state FROM archived_documents) d
+    JOIN jobs j USING (job_id)
+    WHERE j.tenant = %(tenant)s AND j.idempotency_key = %(idempotency_key)s
+      AND d.document_id = ANY(%(document_ids)s) AND d.state = 'CANCELED' AND j.state <> 'CANCELED'
+      AND (j.state IN ('COMPLETED', 'PARTIAL') OR j.residence <> 'hot'
+           OR EXISTS (SELECT FROM blocks b WHERE b.job_id = j.job_id)));
 
 -- add_blocks: blocks from the temporary table; those that exist stay as they are.
 INSERT INTO blocks (job_id, block_id, document_id, target, number, batch, segments, characters, state)
