@@ -88,7 +88,8 @@ def end_lost_jobs() -> dict[str, int]:
 
     ended = pipeline.end_lost(get_ledger("watchdog"), living)
     if ended:
-        alert({"exception": f"jobs had lost their runs and ended in ERROR: tradu resume {', '.join(map(str, ended))}"})
+        commands = "; ".join(f"tradu resume {job}" for job in ended)
+        alert({"exception": f"jobs had lost their runs and ended in ERROR: {commands}"})
     return {"jobs_lost": len(ended)}
 
 

@@ -15,6 +15,7 @@ from tradu.errors import GateStopError, RequestError, SystemicError
 from tradu.ledger import decisions
 from tradu.ledger.rows import Block, DeadLetter
 from tradu.quality import checks
+from tradu.watchdog import pipeline
 
 FILES = {
     "good.txt": "The harbour was closed because of the storm.\n",
@@ -93,6 +94,17 @@ def test_a_retried_block_is_done_again_and_only_that(the_line: Line, refused: st
         assert tx.rows("dead_letters", DeadLetter, job_id=None, limit=10, offset=0) == []
         decided = tx.connection.execute("SELECT decision, decided_by FROM dead_letters").fetchall()
     assert decided == [("retry", "ana")] * 2
+
+
+def test_a_job_that_was_sent_back_is_not_lost_while_its_new_run_is_queued(
+    the_line: Line, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = _block(the_line, refused, "odd.txt")
+    decisions.retry(the_line.ledger, the_line.job(refused), [block.block_id], "ana", None)
+    monkeypatch.setattr(pipeline, "LOST_SECONDS", 0)
+    assert pipeline.end_lost(the_line.ledger, lambda _: 0) == [], "the run that has ended is no longer the job's"
+    assert _go_on(the_line, refused) == "COMPLETED"
+    assert the_line.job(refused).run_id == "run-key"
 
 
 def test_a_released_block_stands_as_it_is(the_line: Line, refused: str) -> None:

@@ -20,6 +20,7 @@ from tradu.ledger.jobs import find
 from tradu.ledger.rows import Incident, Minute
 from tradu.settings import get_settings
 from tradu.watchdog import AttentionError, blocks, instances, look, orphans, pipeline, sweep, tell
+from tradu_airflow import stages
 
 LEASE_SECONDS = 0.3
 
@@ -199,6 +200,21 @@ def test_a_job_whose_run_is_over_ends_and_one_whose_run_waits_does_not(
     assert "tradu resume" in (find(UUID(job), the_line.ledger).reason or "")
     the_line.admit("key", source="en")
     assert states()["key"] == "RUNNING", "it goes on"
+
+
+def test_the_alert_about_lost_runs_has_a_command_for_each_job(
+    the_line: Line, job: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class NoRuns:
+        def get_dr_count(self, dag_id: str, run_ids: list[str], states: list[str]) -> int:
+            return 0
+
+    other = the_line.admit("other", source="en")
+    monkeypatch.setattr(pipeline, "LOST_SECONDS", 0)
+    monkeypatch.setattr(stages, "get_current_context", lambda: {"ti": NoRuns()})
+    assert stages.end_lost_jobs() == {"jobs_lost": 2}
+    commands = caplog.messages[-1].partition("ended in ERROR: ")[2].split("; ")
+    assert sorted(commands) == sorted(f"tradu resume {lost}" for lost in (job, other))
 
 
 def test_what_an_older_schema_knew_is_no_orphan(the_line: Line, job: str) -> None:

@@ -27,7 +27,7 @@ JOB: dict[JobState, str] = {
     JobState.COMPLETED: "Every document is COMPLETED.",
     JobState.PARTIAL: "Some documents are not complete. The same request again redoes what failed.",
     JobState.ERROR: "No document could be translated, a gate stopped it, or its run failed. The same request again "
-    "redoes what failed.",
+    "redoes what failed; where it ended before its turn had come, it waits for that again.",
     JobState.CANCELED: "Somebody cancelled it. What was finished stays.",
 }
 DOCUMENT: dict[DocumentState, str] = {

@@ -84,7 +84,7 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger, policy: AdmissionPol
 
     A job that is COMPLETED or CANCELED is left alone. One that ended PARTIAL or in ERROR runs again: what is done
     stays, quarantined blocks get a new budget. One that runs goes on under this DAG run. A new one waits, in the state
-    DEFERRED, where the policy says that there is no room for it.
+    DEFERRED, where the policy says that there is no room for it; so does one that ended before its turn had come.
 
     Raises:
         RequestError: the request is wrong, its key names a job of other documents or languages or an archived one, or
@@ -93,8 +93,11 @@ def admit(request: JobRequest, run_id: str, ledger: Ledger, policy: AdmissionPol
     request.check()
     names = {"tenant": request.tenant, "idempotency_key": request.idempotency_key}
     with ledger.transaction(request.request_id) as tx:
-        if not tx.rows("job_of_key", Job, **names):
+        found = tx.rows("job_of_key", Job, **names)
+        if not found:
             _make(tx, request, run_id, policy)
+        elif found[0].state == JobState.ERROR and found[0].started_at is None:
+            _ask_again(tx, found[0], request.request_id, run_id, policy)
         (job,) = tx.rows("job_of_key", Job, **names)
         must_be_of(job, request)
         tx.run("set_budget", job_id=job.job_id, max_cost=request.max_cost)  # asked for again, it may get more
@@ -119,14 +122,8 @@ def _make(tx: Transaction, request: JobRequest, run_id: str, policy: AdmissionPo
     """A new job, ADMITTED or DEFERRED; nothing where somebody else has just made it."""
     now = datetime.now(UTC)
     tx.connection.execute("SELECT ensure_partitions(%s)", (now,))
-    job_id, why = ids.new_job_id(now, secrets.token_bytes(10)), None
-    if policy is not None:
-        turn = turns.take(tx, policy, Waiting(job_id, request.tenant, request.region, request.priority, now))
-        why = None if job_id in turn.admitted else turn.why
-    if why is not None and policy is not None:
-        answer = turns.may_wait(tx, request.tenant, policy)
-        if not answer.may_submit:
-            raise RequestError(f"{answer.reason}: ask again in {answer.retry_after_seconds:.0f} s")
+    job_id = ids.new_job_id(now, secrets.token_bytes(10))
+    why = _why_it_waits(tx, Waiting(job_id, request.tenant, request.region, request.priority, now), policy)
     tx.run(
         "admit_job",
         job_id=job_id,
@@ -145,6 +142,30 @@ def _make(tx: Transaction, request: JobRequest, run_id: str, policy: AdmissionPo
         priority=request.priority,
         reason=why,
     )
+
+
+def _ask_again(tx: Transaction, job: Job, request_id: str, run_id: str, policy: AdmissionPolicy | None) -> None:
+    """A job that ended in ERROR before its turn had come: DEFERRED again, at its old place, where there is no room."""
+    why = _why_it_waits(tx, Waiting(job.job_id, job.tenant, job.region, job.priority, job.created_at), policy)
+    if why is not None:
+        tx.run("defer_job", job_id=job.job_id, run_id=run_id, request_id=request_id, reason=why)
+
+
+def _why_it_waits(tx: Transaction, newcomer: Waiting, policy: AdmissionPolicy | None) -> str | None:
+    """Take a turn; why a job that doesn't wait yet has to, None: it may run.
+
+    Raises:
+        RequestError: too many jobs of its tenant wait already.
+    """
+    if policy is None:
+        return None
+    turn = turns.take(tx, policy, newcomer)
+    if newcomer.job_id in turn.admitted:
+        return None
+    answer = turns.may_wait(tx, newcomer.tenant, policy)
+    if not answer.may_submit:
+        raise RequestError(f"{answer.reason}: ask again in {answer.retry_after_seconds:.0f} s")
+    return turn.why
 
 
 def must_be_of(job: Job, request: JobRequest) -> None:

@@ -71,6 +71,10 @@ UPDATE jobs SET state = 'RUNNING', run_id = %(run_id)s, request_id = %(request_i
 WHERE job_id = %(job_id)s AND state IN ('ADMITTED', 'PARTIAL', 'ERROR') AND residence = 'hot'
 RETURNING job_id;
 
+-- defer_job: a job that ended before its turn had come waits for it again.
+UPDATE jobs SET state = 'DEFERRED', run_id = %(run_id)s, request_id = %(request_id)s, reason = %(reason)s, finished_at = NULL
+WHERE job_id = %(job_id)s AND state = 'ERROR' AND started_at IS NULL AND residence = 'hot';
+
 -- adopt_job: a job that still runs, or waits for its turn, goes on under another DAG run.
 UPDATE jobs SET run_id = %(run_id)s WHERE job_id = %(job_id)s AND state IN ('DEFERRED', 'RUNNING');
 
@@ -774,8 +778,9 @@ UPDATE documents SET state = 'TRANSLATING', reason = NULL, updated_at = now()
 WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR')
   AND document_id IN (SELECT document_id FROM blocks WHERE job_id = %(job_id)s AND block_id = ANY(%(block_ids)s));
 
--- reopen_job: a job that has ended is taken up again by the next run under its key.
-UPDATE jobs SET state = 'RUNNING', reason = NULL, stopped_by = NULL, dropped_at = NULL, finished_at = NULL
+-- reopen_job: a job that has ended is taken up again by the next run under its key. It has none until that has begun: the
+-- end of the last one says nothing about it any more.
+UPDATE jobs SET state = 'RUNNING', run_id = NULL, reason = NULL, stopped_by = NULL, dropped_at = NULL, finished_at = NULL
 WHERE job_id = %(job_id)s AND state IN ('COMPLETED', 'PARTIAL', 'ERROR') AND residence = 'hot' RETURNING job_id;
 
 -- dead_letters: the newest letters of quarantined blocks and documents that nobody has decided on, of one job where given.

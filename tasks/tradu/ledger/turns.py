@@ -47,7 +47,7 @@ def look(tx: Transaction) -> Pressure:
 
 
 def take(tx: Transaction, policy: AdmissionPolicy, newcomer: Waiting | None = None) -> Turn:
-    """Let in who may run now, of those that wait and the newcomer, who isn't in the ledger yet.
+    """Let in who may run now, of those that wait and the newcomer, who doesn't wait in the ledger yet.
 
     Nobody else takes a turn until the transaction ends.
     """

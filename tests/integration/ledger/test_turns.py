@@ -66,6 +66,47 @@ def test_the_same_request_finds_its_place_again_and_another_run_takes_it_over(le
     assert find(first.job_id, ledger).run_id == "run-2"
 
 
+def test_one_that_was_ended_while_it_waited_jumps_no_line_when_it_is_resumed(ledger: Ledger) -> None:
+    running = [ask(ledger, f"r{n}").job_id for n in range(3)]
+    lost, others = ask(ledger, "lost").job_id, [ask(ledger, f"w{n}").job_id for n in range(2)]
+    with ledger.transaction() as tx:
+        tx.run("end_job", job_id=lost, state="ERROR", reason="its run is gone")
+    again = admit(JobRequest(["file:///x"], ["pt"], "lost", tenant="t", request_id="run-2"), "run-2", ledger, POLICY)
+    assert (again.job_id, again.state, again.proceed) == (lost, "DEFERRED", False)
+    job = find(lost, ledger)
+    assert (job.run_id, job.request_id, job.finished_at) == ("run-2", "run-2", None)
+    assert "3 jobs run" in str(job.reason)
+    end(ledger, running[0])
+    assert turns.turn_of([lost, *others], ledger, POLICY) == {lost}, "it is the oldest still"
+    assert states(ledger, lost) == ["RUNNING"]
+
+
+def test_one_that_was_ended_while_it_waited_runs_at_once_where_there_is_room(ledger: Ledger) -> None:
+    running = [ask(ledger, f"r{n}").job_id for n in range(3)]
+    lost = ask(ledger, "lost").job_id
+    with ledger.transaction() as tx:
+        tx.run("end_job", job_id=lost, state="ERROR", reason="its run is gone")
+    end(ledger, running[0])
+    assert ask(ledger, "lost").proceed
+    with ledger.transaction() as tx:
+        tx.run("end_job", job_id=lost, state="ERROR", reason="it had begun")
+    assert ask(ledger, "next").proceed
+    assert ask(ledger, "lost").proceed, "it had its turn"
+
+
+def test_one_that_was_ended_while_it_waited_counts_as_one_more_that_waits(ledger: Ledger) -> None:
+    for number in range(3):
+        ask(ledger, f"r{number}")
+    lost = ask(ledger, "lost").job_id
+    with ledger.transaction() as tx:
+        tx.run("end_job", job_id=lost, state="ERROR", reason="its run is gone")
+    for number in range(POLICY.most_deferred):
+        ask(ledger, f"w{number}")
+    with pytest.raises(RequestError, match=r"4 jobs of tenant 't' wait.*ask again in \d+ s"):
+        ask(ledger, "lost")
+    assert states(ledger, lost) == ["ERROR"]
+
+
 def test_too_many_of_a_tenant_are_refused_with_the_time_to_come_again(ledger: Ledger) -> None:
     for number in range(3 + POLICY.most_deferred):
         ask(ledger, f"r{number}")
