@@ -329,6 +329,23 @@ def test_a_file_that_is_as_it_was_again_is_taken_in_again(the_line: Line) -> Non
     assert states == {"a.txt": "REGISTERED", "b.txt": "REGISTERED"}, "a good one whose file is gone stays"
 
 
+@pytest.mark.parametrize(("edited", "left"), [("b.txt", "a.txt"), ("a.txt", "b.txt")])
+def test_an_edit_of_one_of_two_equal_files_is_what_is_delivered(the_line: Line, edited: str, left: str) -> None:
+    the_line.put({"a.txt": "The harbour was closed.\n", "b.txt": "The harbour was closed.\n"})
+    job = the_line.admit(source="en")
+    line.ingest(job)
+    the_line.put({edited: "The library is open.\n"})
+    line.ingest(job)
+    assert {tuple(d.paths): d.state for d in the_line.all_documents(job)} == {
+        (edited,): "REGISTERED",
+        (left,): "REGISTERED",
+    }
+    the_line.infer(job, the_line.prepare(job))
+    assert the_line.deliver(job) == "COMPLETED"
+    assert b"biblioteca" in the_line.output(job, edited).lower()
+    assert b"porto" in the_line.output(job, left).lower()
+
+
 def test_documents_outside_of_the_allowed_prefixes_are_refused(the_line: Line) -> None:
     secret = the_line.folder / "secret.txt"
     secret.write_text("This must not be read by any job.")

@@ -50,14 +50,15 @@ def ingest(job: Job, options: FormatOptions, ledger: Ledger, store: Store, setti
     """Take in every document of the job; how many files were seen. A second time changes nothing.
 
     A file that can't be read or is of no known format is registered with its error; the gate quarantines it. What an
-    earlier time took in of a file that has been mended or, being bad, removed since then, does not count any more.
+    earlier time took in of a file that has been mended or, being bad, removed since then, does not count any more: of
+    several files of that content, those that are still so do.
 
     Raises:
         RequestError: the request names nothing, too much, or what it may not read.
         TransientError: a document was cleared away by the archive just then: a retry takes it in.
     """
     sources = expand(job.documents, settings)
-    seen, met, paths = 0, set[str](), set[str]()
+    seen, met, owners = 0, set[str](), dict[str, str]()
     while chunk := list(islice(sources, COMMIT_EVERY)):
         arrivals = [take_in(source, job.source, options, store, settings) for source in chunk]
         with ledger.transaction(job.request_id) as tx:
@@ -70,10 +71,12 @@ def ingest(job: Job, options: FormatOptions, ledger: Ledger, store: Store, setti
                 raise TransientError(f"{arrival.path} was archived with another job meanwhile: it is taken in again")
         seen += len(arrivals)
         met |= {a.document_id for a in arrivals}
-        paths |= {a.path for a in arrivals if a.error is None}
+        owners |= {a.path: a.document_id for a in arrivals if a.error is None}
         log.info("took in %d files", seen)
+    paths = list(owners)
     with ledger.transaction(job.request_id) as tx:
-        replaced = tx.run("replace_documents", job_id=job.job_id, met=list(met), paths=list(paths), reason=REPLACED)
+        tx.run("hand_over_paths", job_id=job.job_id, paths=paths, owners=list(owners.values()))
+        replaced = tx.run("replace_documents", job_id=job.job_id, met=list(met), paths=paths, reason=REPLACED)
     if replaced:
         log.info("%d documents were replaced or removed since they were taken in", replaced)
     return seen

@@ -96,6 +96,15 @@ VALUES (%(job_id)s, %(document_id)s, %(paths)s, %(origin)s, %(format)s, %(source
 ON CONFLICT (job_id, document_id) DO UPDATE
 SET paths = (SELECT array_agg(DISTINCT p ORDER BY p) FROM unnest(documents.paths || excluded.paths) AS p);
 
+-- hand_over_paths: takes from documents the paths that are another one's now, as long as they keep one.
+UPDATE documents d SET paths = kept.paths
+FROM (SELECT k.document_id, array_agg(p ORDER BY p) AS paths FROM documents k CROSS JOIN unnest(k.paths) AS p
+      WHERE k.job_id = %(job_id)s AND k.state = 'REGISTERED' AND NOT EXISTS (
+          SELECT FROM unnest(%(paths)s::text[], %(owners)s::text[]) AS now (path, owner)
+          WHERE now.path = p AND now.owner <> k.document_id)
+      GROUP BY k.document_id) AS kept
+WHERE d.job_id = %(job_id)s AND d.document_id = kept.document_id AND d.paths <> kept.paths;
+
 -- replace_documents: what was registered of files that are others now, or were bad and are gone. A good one whose file is
 -- gone, or can't be read any more, stays: its bytes are in the store.
 UPDATE documents SET state = 'CANCELED', reason = %(reason)s, updated_at = now()
