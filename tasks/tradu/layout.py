@@ -36,14 +36,19 @@ def raw_key(document_id: str) -> str:
     return f"raw/{document_id[:2]}/{document_id}"
 
 
+def parts_prefix(job_id: UUID) -> str:
+    """All parts of a job and their indexes."""
+    return f"blocks/{job_id}"
+
+
 def part_key(job_id: UUID, part: int) -> str:
     """Segments of a job."""
-    return f"blocks/{job_id}/part-{part:05d}.parquet"
+    return f"{parts_prefix(job_id)}/part-{part:05d}.parquet"
 
 
 def index_key(job_id: UUID, part: int) -> str:
     """One row per block of a part, with what the blocks gate judges."""
-    return f"blocks/{job_id}/index-{part:05d}.parquet"
+    return f"{parts_prefix(job_id)}/index-{part:05d}.parquet"
 
 
 def result_key(job_id: UUID, batch: int, token: int) -> str:

@@ -17,6 +17,7 @@ from tradu.assembly.pages import find_document
 from tradu.cluster import dispatch
 from tradu.cluster.batch import run_batch
 from tradu.errors import GateStopError, RequestError
+from tradu.ledger import objects
 from tradu.partitioning import plan
 from tradu.settings import get_settings
 from tradu.verify import verify
@@ -252,24 +253,45 @@ def test_a_second_partition_cuts_the_same_parts_though_a_document_is_malformed(
     }
 
 
-def test_parts_that_blocks_point_into_are_not_cut_anew_with_other_settings(
-    the_line: Line, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_was_cut_in_another_way_is_cut_anew(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     the_line.put({"a.txt": "".join(f"The ship number {n} came home.\n\n" for n in range(20))})
+    job = cut_in_small_parts(the_line, monkeypatch)
+    before = the_line.blocks(job)
+    the_line.infer(job, the_line.prepare(job))
+    assert len(the_line.blocks(job)) < len(before)
+    assert sorted(o.key for o in objects.of_job(the_line.ledger, UUID(job)) if "/part-" in o.key) == [
+        layout.part_key(UUID(job), 0)
+    ]
+    assert the_line.deliver(job) == "COMPLETED"
+    assert the_line.output(job, "a.txt").count(b"\n\n") == 20
+    assert verify(the_line.job(job), the_line.ledger, the_line.store).faults == []
+    assert [n for n in range(1, 9) if the_line.store.exists(layout.part_key(UUID(job), n))] == []
+
+
+def test_parts_whose_blocks_were_worked_on_are_not_cut_anew(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    the_line.put({"a.txt": "".join(f"The ship number {n} came home.\n\n" for n in range(20))})
+    job = cut_in_small_parts(the_line, monkeypatch)
+    with the_line.ledger.transaction() as tx:
+        tx.connection.execute("UPDATE blocks SET attempt = 1 WHERE number = 3 AND job_id = %s", (job,))
+    blocks, part = the_line.blocks(job), the_line.store.get(layout.part_key(UUID(job), 0))
+    with pytest.raises(RequestError, match=r"other settings.*tradu cancel.*tradu translate --key"):
+        line.partition(job)
+    assert (the_line.blocks(job), the_line.store.get(layout.part_key(UUID(job), 0))) == (blocks, part)
+
+
+def cut_in_small_parts(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A job whose partition was lost when its parts were written, with settings that are others afterwards."""
     job = the_line.admit(source="en")
     line.ingest(job)
     with monkeypatch.context() as patched:
         patched.setattr(plan, "shards", lost)
+        patched.setattr("tradu.partitioning.partition.GROUPS_PER_PART", 1)
+        patched.setenv("TRADU_MAX_BLOCK_CHARS", "60")
+        patched.setenv("TRADU_BATCH_CHARS", "120")
         with pytest.raises(OSError, match="lost here"):
             line.partition(job)
-    blocks, part = the_line.blocks(job), the_line.store.get(layout.part_key(UUID(job), 0))
-    with monkeypatch.context() as patched:
-        patched.setenv("TRADU_MAX_BLOCK_CHARS", "60")
-        with pytest.raises(RequestError, match=r"other settings.*tradu cancel"):
-            line.partition(job)
-    assert (the_line.blocks(job), the_line.store.get(layout.part_key(UUID(job), 0))) == (blocks, part)
-    the_line.infer(job, the_line.prepare(job))
-    assert the_line.deliver(job) == "COMPLETED"
+    assert the_line.store.exists(layout.part_key(UUID(job), 3))
+    return job
 
 
 def test_a_second_publish_says_how_the_first_ended(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,6 +160,20 @@ ON CONFLICT DO NOTHING;
 UPDATE blocks SET state = 'COMPLETED', reason = 'already in the target language', updated_at = now()
 FROM new_blocks n WHERE blocks.job_id = n.job_id AND blocks.block_id = n.block_id AND n.batch IS NULL AND blocks.state = 'PENDING';
 
+-- is_untouched: whether nobody but partition has had a job's blocks: none is in a shard, was ever claimed, or has ended.
+SELECT NOT EXISTS (SELECT FROM batches WHERE job_id = %(job_id)s AND shard IS NOT NULL)
+   AND NOT EXISTS (SELECT FROM blocks WHERE job_id = %(job_id)s
+                   AND (state NOT IN ('PENDING', 'COMPLETED') OR attempt > 0 OR token IS NOT NULL OR result IS NOT NULL));
+
+-- forget_cut_blocks: the blocks of a job that is cut anew; their history stays.
+DELETE FROM blocks WHERE job_id = %(job_id)s;
+
+-- forget_cut_batches: the batches of a job that is cut anew.
+DELETE FROM batches WHERE job_id = %(job_id)s;
+
+-- forget_cut_parts: the parts of a job that is cut anew, which the store has no more.
+DELETE FROM objects WHERE job_id = %(job_id)s AND starts_with(object_key, %(prefix)s);
+
 -- add_batch: a batch; a second time adds nothing.
 INSERT INTO batches (job_id, batch, source, target, part, row_group, characters)
 VALUES (%(job_id)s, %(batch)s, %(source)s, %(target)s, %(part)s, %(row_group)s, %(characters)s)

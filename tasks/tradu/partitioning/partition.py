@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -138,18 +138,40 @@ class _Writer:
         self._batches, self._blocks, self._index = [], [], []
 
     def _must_be_as_before(self, written: Writing) -> None:
-        """Blocks that the ledger has of a part that was cut before point into it: it may only be written as it was.
-
-        Raises:
-            RequestError: it would be another one.
-        """
+        """Blocks that the ledger has of a part that was cut before point into it: it may only be written as it was."""
         with self.ledger.transaction() as tx:
             known = tx.tuples("object_sha256", job_id=self.job.job_id, object_key=written.stored.key)
         if known and known[0][0] != written.stored.sha256:
-            raise RequestError(
-                f"a part of job {self.job.job_id} is there, cut with other settings, models or another version of "
-                f"Tradu: set them as they were, or cancel it (tradu cancel {self.job.job_id}) and ask with another key"
-            )
+            raise _OtherPartError
+
+
+class _OtherPartError(Exception):
+    """A part comes out another one than it was: cut with other settings, models or another version of Tradu."""
+
+
+def _forget_cut(job: Job, ledger: Ledger, store: Store) -> None:
+    """Make the job one that was never cut, where nothing has been done with its blocks.
+
+    The parts go first: killed in between, the next run writes them again, or comes here again.
+
+    Raises:
+        RequestError: its blocks have been worked on.
+    """
+    with ledger.transaction() as tx:
+        ((untouched,),) = tx.tuples("is_untouched", job_id=job.job_id)
+    if not untouched:
+        raise RequestError(
+            f"a part of job {job.job_id} is there, cut with other settings, models or another version of Tradu: set "
+            f"them as they were, or cancel it (tradu cancel {job.job_id}) and have its documents translated under "
+            "another key (tradu translate --key); no nightly run does them again"
+        )
+    log.warning("the job was cut with other settings, models or another version of Tradu: it is cut anew")
+    prefix = layout.parts_prefix(job.job_id)
+    store.remove(prefix)
+    with ledger.transaction(job.request_id) as tx:
+        tx.run("forget_cut_blocks", job_id=job.job_id)
+        tx.run("forget_cut_batches", job_id=job.job_id)
+        tx.run("forget_cut_parts", job_id=job.job_id, prefix=f"{prefix}/")
 
 
 def _table(rows: Sequence[tuple[str, int, Segment]]) -> pa.Table:
@@ -215,14 +237,23 @@ def partition(
 
     Everything it writes is a function of the documents, so that a run that was killed is run again from the start and
     finds its own rows. A document that proves malformed on the way is quarantined; the rest go on. It is quarantined
-    when all are cut: one that a second run did not meet any more would shift what follows to other parts. Shards are
+    when all are cut: one that a second run did not meet any more would shift what follows to other parts. Where a
+    second run would cut otherwise (other settings, models or version), the job is cut anew from the start. Shards are
     planned once, in the transaction that gives batches their places in them.
+
+    Raises:
+        RequestError: it would be cut otherwise, and its blocks have been worked on.
     """
     malformed: list[tuple[Document, str]] = []
     with ledger.transaction(job.request_id) as tx:
         documents = [d for d in tx.rows("documents", Document, job_id=job.job_id) if d.state == "REGISTERED"]
     if documents:
-        malformed = _partition_documents(documents, _Writer(job, ledger, store, check), options, settings, leads)
+        cut_all = partial(_partition_documents, documents, options=options, settings=settings, leads=leads)
+        try:
+            malformed = cut_all(_Writer(job, ledger, store, check))
+        except _OtherPartError:
+            _forget_cut(job, ledger, store)
+            malformed = cut_all(_Writer(job, ledger, store, check))
     with ledger.transaction(job.request_id) as tx:
         batches = tx.rows("batches", BatchSize, job_id=job.job_id)
         placed = [b.shard for b in batches if b.shard is not None]
