@@ -171,7 +171,7 @@ DELETE FROM blocks WHERE job_id = %(job_id)s;
 -- forget_cut_batches: the batches of a job that is cut anew.
 DELETE FROM batches WHERE job_id = %(job_id)s;
 
--- forget_cut_parts: the parts of a job that is cut anew, which the store has no more.
+-- forget_cut_parts: the parts of a job that is cut anew: written once more, or orphans.
 DELETE FROM objects WHERE job_id = %(job_id)s AND starts_with(object_key, %(prefix)s);
 
 -- add_batch: a batch; a second time adds nothing.

@@ -149,29 +149,27 @@ class _OtherPartError(Exception):
     """A part comes out another one than it was: cut with other settings, models or another version of Tradu."""
 
 
-def _forget_cut(job: Job, ledger: Ledger, store: Store) -> None:
+def _forget_cut(job: Job, ledger: Ledger) -> None:
     """Make the job one that was never cut, where nothing has been done with its blocks.
 
-    The parts go first: killed in between, the next run writes them again, or comes here again.
+    Its parts stay in the store until they are written anew; one that is not is an orphan, which the
+    sweep tells of. Who has lost its lease can so remove none that others work with.
 
     Raises:
         RequestError: its blocks have been worked on.
     """
-    with ledger.transaction() as tx:
-        ((untouched,),) = tx.tuples("is_untouched", job_id=job.job_id)
-    if not untouched:
-        raise RequestError(
-            f"a part of job {job.job_id} is there, cut with other settings, models or another version of Tradu: set "
-            f"them as they were, or cancel it (tradu cancel {job.job_id}) and have its documents translated under "
-            "another key (tradu translate --key); no nightly run does them again"
-        )
-    log.warning("the job was cut with other settings, models or another version of Tradu: it is cut anew")
-    prefix = layout.parts_prefix(job.job_id)
-    store.remove(prefix)
     with ledger.transaction(job.request_id) as tx:
+        ((untouched,),) = tx.tuples("is_untouched", job_id=job.job_id)
+        if not untouched:
+            raise RequestError(
+                f"a part of job {job.job_id} is there, cut with other settings, models or another version of Tradu: set "
+                f"them as they were, or cancel it (tradu cancel {job.job_id}) and have its documents translated under "
+                "another key (tradu translate --key); no nightly run does them again"
+            )
         tx.run("forget_cut_blocks", job_id=job.job_id)
         tx.run("forget_cut_batches", job_id=job.job_id)
-        tx.run("forget_cut_parts", job_id=job.job_id, prefix=f"{prefix}/")
+        tx.run("forget_cut_parts", job_id=job.job_id, prefix=f"{layout.parts_prefix(job.job_id)}/")
+    log.warning("the job was cut with other settings, models or another version of Tradu: it is cut anew")
 
 
 def _table(rows: Sequence[tuple[str, int, Segment]]) -> pa.Table:
@@ -252,7 +250,7 @@ def partition(
         try:
             malformed = cut_all(_Writer(job, ledger, store, check))
         except _OtherPartError:
-            _forget_cut(job, ledger, store)
+            _forget_cut(job, ledger)
             malformed = cut_all(_Writer(job, ledger, store, check))
     with ledger.transaction(job.request_id) as tx:
         batches = tx.rows("batches", BatchSize, job_id=job.job_id)
