@@ -152,8 +152,8 @@ class _OtherPartError(Exception):
 def _forget_cut(job: Job, ledger: Ledger) -> None:
     """Make the job one that was never cut, where nothing has been done with its blocks.
 
-    Its parts stay in the store until they are written anew; one that is not is an orphan, which the
-    sweep tells of. Who has lost its lease can so remove none that others work with.
+    Its parts stay in the store until they are written anew; one that is not is an orphan, which the sweep tells of. Who
+    has lost its lease can so remove none that others work with.
 
     Raises:
         RequestError: its blocks have been worked on.
@@ -162,9 +162,9 @@ def _forget_cut(job: Job, ledger: Ledger) -> None:
         ((untouched,),) = tx.tuples("is_untouched", job_id=job.job_id)
         if not untouched:
             raise RequestError(
-                f"a part of job {job.job_id} is there, cut with other settings, models or another version of Tradu: set "
-                f"them as they were, or cancel it (tradu cancel {job.job_id}) and have its documents translated under "
-                "another key (tradu translate --key); no nightly run does them again"
+                f"a part of job {job.job_id} is there, cut with other settings, models or another version of Tradu: "
+                f"set them as they were, or cancel it (tradu cancel {job.job_id}) and have its documents translated "
+                "under another key (tradu translate --key); no nightly run does them again"
             )
         tx.run("forget_cut_blocks", job_id=job.job_id)
         tx.run("forget_cut_batches", job_id=job.job_id)
