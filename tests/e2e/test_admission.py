@@ -79,6 +79,8 @@ def test_a_run_that_is_ended_by_hand_gives_its_place_back(stack: Stack, one_at_a
             "WHERE job_id = (SELECT job_id FROM jobs WHERE idempotency_key = 'lost')"
         )
         tx.connection.execute("ALTER TABLE history ENABLE TRIGGER append_only")
+    stack.api.fail(DAG, runs["lost"])  # the job has another run, as the ledger says: this one doesn't end it
+    assert stack.job("lost").state == "DEFERRED"
     assert stack.ended(stack.api.trigger("tradu_watchdog", {}), "tradu_watchdog") == "success"
     assert stack.job("lost").state == "ERROR"
     assert json.loads(stack.tradu("queue", "--json").stdout)["waiting"] == []
