@@ -30,6 +30,9 @@ _DASK_TIMES = {
     # A worker that is frozen keeps its connection: the scheduler waits for what it runs until it has not been heard of
     # for this long, looked at as often. It hears of a well one twice a second; by default it would wait 5 to 10 min.
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "25s",
+    # What a batch says of itself is fetched from its worker. Where that has just died, a refused connection is tried
+    # again for so long (by default 30 s) before the batch is done once more, and its shard may wait for nothing else.
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
 }
 AIRFLOW_COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 LINE = "line"  # the supervisor's group of everything that needs PostgreSQL
