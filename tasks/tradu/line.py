@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tradu import telemetry
-from tradu.errors import GateStopError, RequestError
+from tradu.errors import GateStopError, RequestError, SystemicError
 from tradu.ledger import decisions, jobs, objects, rewind
 from tradu.ledger.connection import Ledger, get_ledger, instance_id
 from tradu.ledger.leases import stage_lease
@@ -145,7 +145,10 @@ def partition(job_id: str) -> Partitioned:
     from tradu.quality.checks import check_source
 
     with _working_on(job_id, "partition") as c:
-        registry, profile = load_registry(c.settings), c.job.profile
+        try:
+            registry, profile = load_registry(c.settings), c.job.profile
+        except RequestError as error:
+            raise SystemicError(f"the registry can't be read, mend it: {error}") from error
         warm(c.ledger, c.settings, registry)  # the workers have until the first shard comes
         with c.ledger.transaction(c.job.request_id) as tx:
             measured: dict[str, float] = dict(tx.tuples("measured_paces", least_seconds=MEASURED_SECONDS))

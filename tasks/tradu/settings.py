@@ -1,4 +1,4 @@
-"""Every setting of Tradu, in one place: environment variables with the prefix TRADU_, nothing else."""
+"""Every environment variable of Tradu, in one place; policies, models and profiles are YAML files beside it."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def _stepped(drill: Drill, shard: int, pid: int) -> bool:
     What it has told Airflow before is known there after a while. False: it got away.
     """
     submitted = "SELECT epoch FROM shards WHERE job_id = %(job)s AND shard = %(shard)s"
-    while drill.running_task("infer", shard):
+    while drill.running_task("infer", shard) and psutil.pid_exists(pid):
         os.kill(pid, signal.SIGSTOP)
         if drill.ledger.value(submitted, job=drill.job, shard=shard):
             time.sleep(TOLD_SECONDS)

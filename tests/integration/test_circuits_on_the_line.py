@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 
 from fixtures.line import Line
+from tradu import line
 from tradu.cluster import attempt, batch, segments
 from tradu.errors import ModelError, SystemicError
 from tradu.inference import deadline, pool
@@ -142,6 +143,20 @@ def test_models_and_policies_that_can_not_be_read_cost_no_block_anything(
     for number in others:
         batch.run_batch(job, number)
     assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("VALIDATING", 1)}
+
+
+def test_a_job_is_cut_when_the_registry_can_be_read_again(the_line: Line) -> None:
+    the_line.put({"a.txt": "The harbour of Lisbon was closed all winter.\n"})
+    job = the_line.admit(source="en")
+    line.ingest(job)
+    line.gate_documents(job)
+    models = the_line.folder / "models.yaml"
+    models.write_text("models: {firefox-en-pt: {memory_mb: 4")
+    with pytest.raises(SystemicError, match="the registry can't be read"):
+        line.partition(job)
+    models.unlink()
+    line.partition(job)
+    assert {b.state for b in the_line.blocks(job)} == {"PENDING"}
 
 
 def test_blocks_that_there_was_no_time_for_go_back_and_the_others_are_done(

@@ -22,6 +22,7 @@ def estimate(
     profile: options.Profile = "balanced",
     columns: options.Columns = None,
     fields: options.Fields = None,
+    encoding: options.Encoding = None,
     as_json: options.Json = False,
 ) -> None:
     """Say what documents would take and cost, without translating them.
@@ -50,7 +51,7 @@ def estimate(
         targets,
         source,
         profile,
-        FormatOptions(options.listed(columns), options.listed(fields)),
+        FormatOptions(options.listed(columns), options.listed(fields), encoding),
         registry=load_registry(settings),
         settings=settings,
         workers=settings.workers or this_host().cores,

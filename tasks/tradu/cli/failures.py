@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -43,6 +44,9 @@ def _explain_library(error: Exception, library: str) -> tuple[str, int] | None:
         return "the ledger has no tables yet: `tradu up` makes them", UNREACHABLE
     if library == "psycopg" and "Error" in names:
         return f"the ledger refused: {error}", UNFINISHED
+    if "SettingsError" in names:  # its message names the field of a value that is no JSON; the cause says where
+        field = re.search('field "(.+?)"', str(error))
+        return f"TRADU_{field[1].upper() if field else '*'} must be JSON: {error.__cause__}", REFUSED
     if "ValidationError" in names and getattr(error, "title", "") == "Settings":
         faults = error.errors()  # type: ignore[attr-defined]
         return "; ".join(f"TRADU_{str(e['loc'][0]).upper()}: {e['msg']}" for e in faults), REFUSED

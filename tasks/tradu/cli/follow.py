@@ -36,6 +36,7 @@ class Wishes:
     region: str = "default"
     columns: Sequence[str] | None = None
     fields: Sequence[str] | None = None
+    encoding: str | None = None
     key: str | None = None
     force: bool = False
     max_cost: float | None = None
@@ -45,7 +46,7 @@ class Wishes:
     def options(self) -> dict[str, Any]:
         """What is said about the documents' formats."""
         columns, fields = (list(names) if names else None for names in (self.columns, self.fields))
-        return {"columns": columns, "fields": fields, "encoding": None}
+        return {"columns": columns, "fields": fields, "encoding": self.encoding}
 
     def content(self) -> dict[str, Any]:
         """What makes two requests for the same documents different ones. The order of languages does not."""

@@ -33,6 +33,10 @@ Fields = Annotated[
     list[str] | None,
     typer.Option("--fields", metavar="PATHS", help="JSON Lines: fields to translate (title,body.text). Unset: prose."),
 ]
+Encoding = Annotated[
+    str | None,
+    typer.Option("--encoding", metavar="NAME", help="Of the documents (cp1252, shift_jis). Unset: found out."),
+]
 OutDir = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Copy the translations to DIR/<language>/<path>; waits for them."),

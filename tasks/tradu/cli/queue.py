@@ -63,7 +63,7 @@ def queue(
         output.say(f"{opened} are open (jobs wait from {policy.high_characters:,} on)")
         if waiting:
             output.say(f"Jobs wait: {standing.reason}\n")
-            rows = ((j.job_id, j.tenant, j.region, j.priority, j.created_at) for j in waiting)
+            rows = ((j.job_id, j.tenant, j.region, j.priority, f"{j.created_at:%Y-%m-%d %H:%M}") for j in waiting)
             output.table(("job", "tenant", "region", ">priority", "asked for"), rows)
         if limits or unasked:
             of_bucket: list[tuple[object, ...]] = [

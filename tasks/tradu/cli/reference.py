@@ -48,7 +48,8 @@ def _help_text(text: str | None) -> str:
             lines += ["```", ""]
             in_examples = False
         elif in_examples:
-            lines += [f"$ {line.strip()}"]
+            goes_on = lines[-1].endswith("\\")
+            lines += [f"    {line.strip()}" if goes_on else f"$ {line.strip()}"]
         else:
             lines += [line]
     return "\n".join([*lines, "```"] if in_examples else lines) + "\n"
@@ -86,8 +87,9 @@ def configuration() -> str:
     parts = [
         MADE,
         "# Configuration\n",
-        "Everything is set by environment variables; there is no other place. A wrong value stops a command with the "
-        "name of the variable and what is wrong with it.\n",
+        "These are environment variables; policies, models and profiles are YAML files in Tradu's home: "
+        "[Where things are](../operations.md#where-things-are). A wrong value stops a command with the name of the "
+        "variable and what is wrong with it.\n",
         "| variable | default | meaning |",
         "| --- | --- | --- |",
         *(

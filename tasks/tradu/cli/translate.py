@@ -23,6 +23,7 @@ def translate(
     ] = None,
     columns: options.Columns = None,
     fields: options.Fields = None,
+    encoding: options.Encoding = None,
     tenant: Annotated[str, typer.Option("--tenant", metavar="NAME", help="On whose behalf.")] = "default",
     region: Annotated[str, typer.Option("--region", metavar="NAME", help="Where the work is done.")] = "default",
     max_cost: Annotated[
@@ -52,7 +53,7 @@ def translate(
 
     The same request asked for again finds its job: what is done is not done again, what failed is tried again.
 
-    Exit codes: 0 all is translated, 1 something is not (PARTIAL, ERROR, CANCELED), 2 the request is refused,
+    Exit codes: 0 all is translated (without waiting: its run was started), 1 something is not (PARTIAL, ERROR, CANCELED), 2 the request is refused,
     3 the stack can't be reached.
     """
     from tradu.cli import follow
@@ -64,7 +65,8 @@ def translate(
     output, settings = Output(as_json), get_settings()
     asked = options.listed
     wishes = follow.Wishes(
-        asked(to) or (), source, profile, tenant, region, asked(columns), asked(fields), key, force, max_cost, priority
+        asked(to) or (), source, profile, tenant, region, asked(columns), asked(fields), encoding,
+        key, force, max_cost, priority,
     )  # fmt: skip
     client = connect(settings)
     ledger = open_ledger(settings)

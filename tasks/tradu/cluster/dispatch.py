@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from tradu.admission import policy_of_running, urgency
 from tradu.cluster import feed, is_alive, pools, workers
 from tradu.cluster.placement import Host, place
 from tradu.cluster.warm import Waiting, needs_of
-from tradu.errors import SystemicError
+from tradu.errors import RequestError, SystemicError
 from tradu.inference.registry import load_registry
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rollouts import Rollout
@@ -25,6 +26,7 @@ from tradu.settings import Settings
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
 CONNECT_SECONDS = 20
 
 
@@ -118,7 +120,11 @@ def _where(
     must = {"resources": dict(of_pool)} if of_pool else {}
     if all(host.roomy for host in hosts):
         return must
-    registry = load_registry(settings)
+    try:
+        registry = load_registry(settings)
+    except RequestError as error:  # workers go on with what they read before: any of them may take the batches
+        log.error("batches are placed anywhere until this is mended: %s", error)  # noqa: TRY400 - it says where
+        return must
     with ledger.transaction() as tx:
         waiting, in_effect = tx.rows("work_to_come", Waiting), tx.rows("rollouts_in_effect", Rollout)
     waiting += [] if any(w.name == name for w in waiting) else [Waiting(*name, 0)]

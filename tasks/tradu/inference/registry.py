@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypeVar
@@ -16,6 +17,7 @@ from tradu.inference.model import Model, Route, Status
 from tradu.inference.routes import find_routes
 from tradu.settings import Settings, get_settings
 
+log = logging.getLogger(__name__)
 Tier = Literal["memory", "economy", "standard", "premium"]
 
 
@@ -212,12 +214,18 @@ def shipped_names(settings: Settings) -> frozenset[str]:
 
 
 def profile_names(settings: Settings) -> tuple[str, ...]:
-    """The names of the profiles, without looking at any model.
+    """The names of the profiles, without looking at any model; those that are shipped, where the home's file is wrong.
+
+    The DAG's form shows them: a mistake in the file must not take the DAG away from the jobs that run.
 
     Raises:
-        RequestError: a file is missing or is no mapping.
+        RequestError: the shipped file is missing or is no mapping.
     """
-    return tuple(name for name, _, _ in entries(settings, "profiles", "profiles"))
+    try:
+        return tuple(name for name, _, _ in entries(settings, "profiles", "profiles"))
+    except RequestError as error:
+        log.error("only the shipped profiles are there until this is mended: %s", error)  # noqa: TRY400 - it says where
+        return tuple(read(settings.include / "profiles.yaml", "profiles"))
 
 
 def model_of(name: str, entry: object, where: str) -> Model:

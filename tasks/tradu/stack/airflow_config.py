@@ -162,5 +162,5 @@ def as_variables(settings: Settings) -> dict[str, str]:
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
         if value is not None:
-            variables[f"TRADU_{name.upper()}"] = json.dumps(value) if isinstance(value, tuple) else str(value)
+            variables[f"TRADU_{name.upper()}"] = json.dumps(value) if isinstance(value, tuple | dict) else str(value)
     return variables

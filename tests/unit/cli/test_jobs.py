@@ -35,6 +35,13 @@ def test_a_ledger_that_is_down_is_3(home: Path, tradu: Tradu, monkeypatch: pytes
     assert "can't be reached" in result.stderr
 
 
+def test_a_setting_that_is_no_json_is_named(home: Path, tradu: Tradu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRADU_SOURCES", "/srv/documents")
+    result = tradu("jobs")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("tradu: TRADU_SOURCES must be JSON: ")
+
+
 def test_a_setting_that_is_wrong_is_named(home: Path, tradu: Tradu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRADU_WORKERS", "many")
     result = tradu("jobs")

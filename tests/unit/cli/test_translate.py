@@ -54,6 +54,12 @@ def _job(line: Line) -> Job:
         return tx.rows("jobs", Job, limit=1)[0]
 
 
+def test_what_is_said_of_the_formats_goes_along(line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str) -> None:
+    said = ("--columns", "title,body", "--fields", "text", "--encoding", "cp1252", "--no-wait")
+    assert tradu("translate", guide, "--to", "pt", *said).exit_code == 0
+    assert airflow.confs[0]["options"] == {"columns": ["title", "body"], "fields": ["text"], "encoding": "cp1252"}
+
+
 def test_documents_go_up_and_translations_come_back(
     line: Line, airflow: FakeAirflow, tradu: Tradu, guide: str, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tradu.errors import RequestError, SystemicError
 from tradu.inference.model import Model
-from tradu.inference.registry import load_registry
+from tradu.inference.registry import load_registry, profile_names
 from tradu.inference.routes import find_routes, tier_of
 from tradu.settings import Settings
 
@@ -173,6 +173,15 @@ def test_the_region_asked_for_wins_and_another_region_never_serves() -> None:
 def test_cheap_before_dear() -> None:
     models = [model("en", "pt", cost=5, name="dear"), model("en", "pt", cost=2, name="cheap")]
     assert names(find_routes(models, "en", "pt", ("economy",))) == ["cheap", "dear"]
+
+
+def test_a_mistake_in_profiles_leaves_those_that_are_shipped(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    shipped = profile_names(settings)
+    (tmp_path / "profiles.yaml").write_text("profiles: {mine: {tiers: [economy]}}")
+    assert set(profile_names(settings)) == {*shipped, "mine"}
+    (tmp_path / "profiles.yaml").write_text("profiles: [")
+    assert profile_names(settings) == shipped
 
 
 def test_a_candidate_serves_nobody_until_a_rollout_or_a_profile_names_it(tmp_path: Path) -> None:

@@ -70,6 +70,21 @@ def test_services_read_the_same_settings(tmp_path: Path) -> None:
     assert environment["TRADU_STACK"] == layout.identity
 
 
+def test_services_read_settings_of_every_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {
+        "sources": ("file:///srv/in", "s3://bucket/in"),
+        "tier_pools": {"premium": "large"},
+        "pool_workers": {"large": 2},
+        "daily_budgets": {"acme": 2.5},
+        "archive_url": "postgresql://a:%40@h/d",
+        "landing_url": "s3://bucket/landing",
+    }
+    layout = _layout(tmp_path, **asked)
+    for name, value in airflow_config.environment(layout, {}).items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == layout.settings
+
+
 def test_the_supervisor_reads_every_service(tmp_path: Path) -> None:
     programs = _programs(_layout(tmp_path / "a b%c;d", workers=2))
     assert set(programs) == {

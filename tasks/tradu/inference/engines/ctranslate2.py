@@ -131,7 +131,7 @@ def status(model: Model) -> Status:
     """Whether CTranslate2 and the weights are here; the version is a digest of them, and of what changes output."""
     made_by = f"{MARK}-{kind_of(model)}-{_compute(model)}-b{_number(model, 'beam', 2)}"
     if find_spec("ctranslate2") is None:
-        return Status(False, "", "pip install 'tradu[ctranslate2]'")
+        return Status(False, "", "pip install 'ctranslate2>=4.8'")
     if not model.weights:
         return Status(False, "", "say where the converted model lies: `weights` of its entry")
     seen = weights.look(model)

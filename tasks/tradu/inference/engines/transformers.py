@@ -157,7 +157,7 @@ def status(model: Model) -> Status:
     """Whether Transformers and the weights are here; the version is a digest of them, and of what changes output."""
     made_by = f"{MARK}-{kind_of(model)}-{model.device}-b{model.options.get('beam', '2')}"
     if find_spec("transformers") is None or find_spec("torch") is None:
-        return Status(False, "", "pip install 'tradu[transformers]'")
+        return Status(False, "", "pip install 'torch>=2.9' 'transformers>=5'")
     if not model.weights:
         return Status(False, "", "say where the model lies: `weights` of its entry")
     seen = weights.look(model)
