@@ -7,12 +7,12 @@ Started with a job, it archives that one, however young.
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from tradu_airflow.stages import alert, for_good
+from tradu_airflow.retries import PATIENT
+from tradu_airflow.stages import alert
 
 
 @dag(
@@ -31,7 +31,7 @@ from tradu_airflow.stages import alert, for_good
         ),
     },
     doc_md=__doc__,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    default_args=PATIENT,
 )
 def tradu_archive() -> None:
     """Plan, archive, report."""
@@ -41,16 +41,14 @@ def tradu_archive() -> None:
         """Groups of jobs, each as its number and how many there are."""
         from tradu.archival import run
 
-        with for_good():
-            return run.plan(run.ARCHIVING, params["job_id"])
+        return run.plan(run.ARCHIVING, params["job_id"])
 
     @task(max_active_tis_per_dagrun=8, on_failure_callback=alert)
     def archive(group: list[int], params: Any = None) -> dict[str, int]:
         """What was done with the jobs of a group."""
         from tradu.archival import run
 
-        with for_good():
-            return run.run_now(run.ARCHIVING, "tradu_archive", *group, job_id=params["job_id"]).counts()
+        return run.run_now(run.ARCHIVING, "tradu_archive", *group, job_id=params["job_id"]).counts()
 
     @task(trigger_rule="none_failed")
     def report(done: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import Param, dag, get_current_context, task
 
 from tradu.settings import get_settings
-from tradu_airflow.stages import for_good
+from tradu_airflow.retries import PATIENT
 
 OPTIONS = {"Accept": "accept", "Retry with a higher tier": "retry", "Drop": "drop"}
 
@@ -32,7 +32,7 @@ OPTIONS = {"Accept": "accept", "Retry with a higher tier": "retry", "Drop": "dro
         "found": Param("", type="string", title="Found", description="What it found."),
     },
     doc_md=__doc__,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    default_args=PATIENT,
 )
 def tradu_decide() -> None:
     """Ask, carry out, go on."""
@@ -51,15 +51,16 @@ def tradu_decide() -> None:
         from tradu import line
 
         by = (answer.get("responded_by_user") or {}).get("name") or "nobody in time"
-        with for_good():
-            context = get_current_context()
-            asked, chosen = context["params"], OPTIONS[answer["chosen_options"][0]]
-            return line.decide(asked["job_id"], asked["gate"], chosen, by, context["run_id"])
+        context = get_current_context()
+        asked, chosen = context["params"], OPTIONS[answer["chosen_options"][0]]
+        return line.decide(asked["job_id"], asked["gate"], chosen, by, context["run_id"])
 
     conf = carry_out(answer.output)
     conf >> TriggerDagRunOperator(
         task_id="go_on",
         trigger_dag_id="tradu_translate",
+        trigger_run_id="decided__{{ run_id }}",  # tried again, it finds the run that it has started
+        skip_when_already_exists=True,
         logical_date=None,
         conf="{{ ti.xcom_pull(task_ids='carry_out') | tojson }}",
     )

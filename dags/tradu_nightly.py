@@ -6,14 +6,13 @@ after a crash, finds the same groups under the same idempotency keys, so it goes
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import dag, task
 
 from tradu.settings import get_settings
-from tradu_airflow.stages import for_good
+from tradu_airflow.retries import PATIENT
 
 AT_ONCE = 32
 """Jobs that a night has asked for and that have not ended: fewer than may wait of a tenant (`most_deferred`)."""
@@ -26,7 +25,7 @@ AT_ONCE = 32
     max_active_runs=1,
     tags=["tradu"],
     doc_md=__doc__,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    default_args=PATIENT,
 )
 def tradu_nightly() -> None:
     """Pick, translate, report."""
@@ -37,10 +36,9 @@ def tradu_nightly() -> None:
         from tradu import nightly
         from tradu.ledger.connection import get_ledger
 
-        with for_good():
-            requests = nightly.pick(get_settings(), get_ledger("task"))
-            nightly.load_ahead(requests, get_settings(), get_ledger("task"))
-            return [request.conf() for request in requests]
+        requests = nightly.pick(get_settings(), get_ledger("task"))
+        nightly.load_ahead(requests, get_settings(), get_ledger("task"))
+        return [request.conf() for request in requests]
 
     @task(trigger_rule="all_done")
     def report(confs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -48,8 +46,7 @@ def tradu_nightly() -> None:
         from tradu import nightly
         from tradu.ledger.connection import get_ledger
 
-        with for_good():
-            return nightly.report(confs, get_ledger("task"))
+        return nightly.report(confs, get_ledger("task"))
 
     confs = pick()
     translate = TriggerDagRunOperator.partial(

@@ -6,12 +6,12 @@ What was removed is certified in the table `erasures`, without names or text: do
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from tradu_airflow.stages import alert, for_good
+from tradu_airflow.retries import PATIENT
+from tradu_airflow.stages import alert
 from tradu_airflow.thaw import ThawOperator
 
 
@@ -38,7 +38,7 @@ from tradu_airflow.thaw import ThawOperator
         ),
     },
     doc_md=__doc__,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    default_args=PATIENT,
 )
 def tradu_purge() -> None:
     """Erase what was asked for, purge what is due."""
@@ -48,16 +48,14 @@ def tradu_purge() -> None:
         """Archived jobs that have the document."""
         from tradu.archival import erase
 
-        with for_good():
-            return erase.archives_to_read(params["document_id"])
+        return erase.archives_to_read(params["document_id"])
 
     @task(max_active_tis_per_dag=1, on_failure_callback=alert)
     def erase(params: Any = None) -> dict[str, int]:
         """What was erased on request."""
         from tradu.archival import erase
 
-        with for_good():
-            return erase.on_request("tradu_purge", **dict(params))
+        return erase.on_request("tradu_purge", **dict(params))
 
     @task
     def plan(_erased: Any) -> list[list[int]]:
@@ -73,7 +71,7 @@ def tradu_purge() -> None:
 
         return run.run_now(run.PURGING, "tradu_purge", *group).counts()
 
-    thaw = ThawOperator(task_id="thaw", jobs=archives(), retries=5, on_failure_callback=alert)
+    thaw = ThawOperator(task_id="thaw", jobs=archives(), on_failure_callback=alert)
     erased = erase()
     thaw >> erased
     purge.expand(group=plan(erased))

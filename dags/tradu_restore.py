@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, task
 
-from tradu_airflow.stages import for_good
+from tradu_airflow.retries import PATIENT
 from tradu_airflow.thaw import ThawOperator
 
 DAY = {"type": ["null", "string"], "format": "date"}
@@ -37,7 +36,7 @@ DAY = {"type": ["null", "string"], "format": "date"}
         "until": Param(None, **DAY, title="Until", description="Jobs made before this day (UTC)."),
     },
     doc_md=__doc__,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    default_args=PATIENT,
 )
 def tradu_restore() -> None:
     """Plan, thaw, restore."""
@@ -47,19 +46,17 @@ def tradu_restore() -> None:
         """The jobs in groups, at most 32."""
         from tradu.archival import run
 
-        with for_good():
-            return run.plan_restore(**dict(params))
+        return run.plan_restore(**dict(params))
 
     @task(max_active_tis_per_dagrun=8)
     def restore(jobs: list[str]) -> int:
         """How many jobs of a group were brought back."""
         from tradu.archival import run
 
-        with for_good():
-            return run.restore_jobs(jobs)
+        return run.restore_jobs(jobs)
 
     groups = plan()
-    thaw = ThawOperator.partial(task_id="thaw", retries=5).expand(jobs=groups)
+    thaw = ThawOperator.partial(task_id="thaw").expand(jobs=groups)
     thaw >> restore.expand(jobs=groups)
 
 

@@ -9,7 +9,6 @@ every task looks in the ledger for what is still open. Where a gate stops a run,
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import Param, dag, task
@@ -19,7 +18,8 @@ from tradu.inference.registry import profile_names
 from tradu.settings import get_settings
 from tradu_airflow.links import DataDocsLink
 from tradu_airflow.operators import AdmitOperator, AskOperator, ShardOperator
-from tradu_airflow.stages import end_failed_job, for_good, pass_gate, stage_of
+from tradu_airflow.retries import PATIENT
+from tradu_airflow.stages import end_failed_job, pass_gate, take_up
 
 LANGUAGE = "^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})?$"
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
@@ -105,7 +105,7 @@ PARAMS = {
     tags=["tradu"],
     params=PARAMS,
     doc_md=__doc__,
-    default_args={"retries": 2, "retry_delay": timedelta(seconds=5)},
+    default_args=PATIENT,
     on_failure_callback=end_failed_job,
 )
 def tradu_translate() -> None:
@@ -116,8 +116,8 @@ def tradu_translate() -> None:
         """How many files came in."""
         from tradu import line
 
-        with stage_of(job_id):
-            return line.ingest(job_id)
+        take_up(job_id)
+        return line.ingest(job_id)
 
     @task
     def partition(job_id: str) -> dict[str, int]:
@@ -126,8 +126,8 @@ def tradu_translate() -> None:
 
         from tradu import line
 
-        with stage_of(job_id):
-            return asdict(line.partition(job_id))
+        take_up(job_id)
+        return asdict(line.partition(job_id))
 
     @task
     def gate_blocks(job_id: str) -> list[int]:
@@ -149,8 +149,8 @@ def tradu_translate() -> None:
         """How many documents were rebuilt."""
         from tradu import line
 
-        with stage_of(job_id):
-            return line.assemble(job_id)
+        take_up(job_id)
+        return line.assemble(job_id)
 
     @task
     def publish(job_id: str) -> dict[str, Any]:
@@ -159,12 +159,11 @@ def tradu_translate() -> None:
 
         from tradu import line
 
-        with for_good():
-            return asdict(line.publish(job_id))
+        return asdict(line.publish(job_id))
 
     job = AdmitOperator(task_id="admit").output
     shards = gate_blocks(job)
-    infer = ShardOperator.partial(task_id="infer", job_id=job, retries=5).expand(shard=shards)
+    infer = ShardOperator.partial(task_id="infer", job_id=job).expand(shard=shards)
     taken_in, documents, partitioned = ingest(job), gate("documents", job), partition(job)
     translations, assembled, output, done = gate("translations", job), assemble(job), gate("output", job), publish(job)
     taken_in >> documents >> partitioned >> shards

@@ -11,7 +11,6 @@ from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOpe
 from airflow.sdk import BaseOperator, get_current_context
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
-from tradu_airflow.stages import for_good
 from tradu_airflow.triggers import ShardTrigger, TurnTrigger
 
 if TYPE_CHECKING:
@@ -41,8 +40,7 @@ def _admit() -> str | None:
     context = get_current_context()
     asked, run_id = dict(context["params"]), context["run_id"]
     asked["idempotency_key"] = asked["idempotency_key"] or run_id
-    with for_good():
-        admission = line.admit(JobRequest(request_id=run_id, **asked), run_id)
+    admission = line.admit(JobRequest(request_id=run_id, **asked), run_id)
     if admission.state == JobState.DEFERRED:
         raise TaskDeferred(trigger=TurnTrigger(str(admission.job_id)), method_name="execute")
     return str(admission.job_id) if admission.proceed else None

@@ -1,14 +1,12 @@
-"""How a stage of the line becomes an Airflow task: small results to XCom, and no retry for what no retry can mend."""
+"""How a stage of the line becomes an Airflow task: small results to XCom, an end for the jobs of failed runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowFailException
 
 from tradu_airflow.links import XCOM_KEY, data_docs_url
 
@@ -16,27 +14,11 @@ if TYPE_CHECKING:
     from tradu.line import GateResult
 
 
-@contextmanager
-def for_good() -> Iterator[None]:
-    """Fail the task without retries where the fault lies in the data or the request."""
-    from tradu.errors import ErrorClass, TraduError
-
-    try:
-        yield
-    except TraduError as error:
-        if error.error_class is ErrorClass.DATA:
-            raise AirflowFailException(str(error)) from error
-        raise
-
-
-@contextmanager
-def stage_of(job_id: str) -> Iterator[None]:
-    """A stage of a job's run: takes the job up again where this run had failed and somebody has cleared the task."""
+def take_up(job_id: str) -> None:
+    """A stage begins: takes the job up again where this run had failed and somebody has cleared the task."""
     from tradu import line
 
-    with for_good():
-        line.take_up(job_id, get_current_context()["run_id"])
-        yield
+    line.take_up(job_id, get_current_context()["run_id"])
 
 
 def pass_gate(name: str, job_id: str) -> dict[str, Any]:
@@ -44,12 +26,12 @@ def pass_gate(name: str, job_id: str) -> dict[str, Any]:
     from tradu import line
     from tradu.errors import GateStopError
 
-    with stage_of(job_id):
-        try:
-            result: GateResult = getattr(line, f"gate_{name}")(job_id)
-        except GateStopError as error:
-            _push_link(error.data_docs)
-            raise
+    take_up(job_id)
+    try:
+        result: GateResult = getattr(line, f"gate_{name}")(job_id)
+    except GateStopError as error:
+        _push_link(error.data_docs)
+        raise
     _push_link(result.data_docs)
     return asdict(result)
 

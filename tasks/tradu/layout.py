@@ -51,6 +51,11 @@ def index_key(job_id: UUID, part: int) -> str:
     return f"{parts_prefix(job_id)}/index-{part:05d}.parquet"
 
 
+def is_index(key: str) -> bool:
+    """Whether a key of a job is that of a part's index."""
+    return key.startswith("blocks/") and "/index-" in key
+
+
 def result_key(job_id: UUID, batch: int, token: int) -> str:
     """Results of one attempt at a batch; the token makes every attempt's object its own."""
     return f"{results_prefix(job_id)}/{batch:07d}-{token}.parquet"

@@ -215,7 +215,7 @@ def gate_blocks(job_id: str) -> GateResult:
     from tradu.quality import frames
 
     with _working_on(job_id, "gate_blocks") as c:
-        verdict = _judge(c, "blocks", frames.blocks(c.job.job_id, c.store), "place")
+        verdict = _judge(c, "blocks", frames.blocks(c.job.job_id, c.ledger, c.store), "place")
         bad = {
             block: reasons for place, reasons in verdict.bad.items() for block in frames.blocks_of_place(c.job, place)
         }

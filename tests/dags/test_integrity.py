@@ -7,14 +7,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from airflow.sdk import RetryAction
 
 from tradu.admission import load_policy
+from tradu.errors import GateStopError, RequestError, StaleLeaseError, StoreError
 from tradu.settings import get_settings
+from tradu_airflow.retries import RETRIES, Patience
 
 Dags = dict[str, Any]
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -86,6 +91,47 @@ def test_every_task_retries_soon(dags: Dags) -> None:
         for task in dag.tasks:
             assert task.retries >= 2 or (task.task_id, task.retries) == ("tell", 0)
             assert task.retry_delay.total_seconds() <= 10
+
+
+def test_runs_that_somebody_waits_for_are_patient_with_the_line(dags: Dags) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    for name in ("tradu_translate", "tradu_nightly", "tradu_decide", "tradu_archive", "tradu_purge", "tradu_restore"):
+        tasks = dags[name].tasks
+        assert {(task.retries, type(task.retry_policy)) for task in tasks} == {(RETRIES, Patience)}
+        read = DagSerialization.from_dict(DagSerialization.to_dict(dags[name]))
+        assert {task.task_id: task.retries for task in read.tasks} == {task.task_id: RETRIES for task in tasks}
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (StoreError("away"), RETRIES + 1),
+        (psycopg.OperationalError("away"), RETRIES + 1),
+        (OSError(28, "no space left on device"), RETRIES + 1),
+        (StaleLeaseError(), RETRIES + 1),
+        (RequestError("no model"), 1),
+        (GateStopError("too many are bad"), 1),
+        (FileNotFoundError("an object of a store that is away"), RETRIES + 1),
+        (KeyError("a defect"), 3),
+    ],
+)
+@pytest.mark.parametrize("cleared_after", [0, 7])
+def test_how_often_a_task_is_tried_follows_from_what_it_failed_of(
+    error: Exception, tries: int, cleared_after: int
+) -> None:
+    # as Airflow counts: tries go on where a task is cleared, and what is allowed with them
+    most = cleared_after + RETRIES
+    tried, waited = 1, timedelta()
+    while tried <= RETRIES:
+        decision = Patience().evaluate(error, cleared_after + tried, most)
+        if decision.action is RetryAction.FAIL:
+            break
+        waited += decision.retry_delay or timedelta(seconds=5)
+        tried += 1
+    assert tried == tries
+    if tries > RETRIES:
+        assert timedelta(minutes=5) < waited < timedelta(minutes=15), "minutes, not a night"
 
 
 @pytest.mark.parametrize(

@@ -257,8 +257,9 @@ def test_a_job_that_was_cut_in_another_way_is_cut_anew(the_line: Line, monkeypat
     the_line.put({"a.txt": "".join(f"The ship number {n} came home.\n\n" for n in range(20))})
     job = cut_in_small_parts(the_line, monkeypatch)
     before = the_line.blocks(job)
+    monkeypatch.setenv("TRADU_MAX_BLOCK_CHARS", "100")
     the_line.infer(job, the_line.prepare(job))
-    assert len(the_line.blocks(job)) < len(before)
+    assert 3 < len(the_line.blocks(job)) < len(before), "their numbers are in old parts that are still in the store"
     assert sorted(o.key for o in objects.of_job(the_line.ledger, UUID(job)) if "/part-" in o.key) == [
         layout.part_key(UUID(job), 0)
     ]
@@ -266,6 +267,20 @@ def test_a_job_that_was_cut_in_another_way_is_cut_anew(the_line: Line, monkeypat
     assert the_line.output(job, "a.txt").count(b"\n\n") == 20
     assert verify(the_line.job(job), the_line.ledger, the_line.store).faults == []
     assert the_line.store.exists(layout.part_key(UUID(job), 3)), "an orphan: who has lost its lease removes nothing"
+
+
+def test_no_part_passes_its_gate_unseen(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    the_line.put({"a.txt": "".join(f"The ship number {n} came home.\n\n" for n in range(20))})
+    job = the_line.admit(source="en")
+    line.ingest(job)
+    monkeypatch.setattr("tradu.partitioning.partition.GROUPS_PER_PART", 1)
+    monkeypatch.setenv("TRADU_MAX_BLOCK_CHARS", "100")
+    monkeypatch.setenv("TRADU_BATCH_CHARS", "200")
+    line.partition(job)
+    assert the_line.store.exists(layout.index_key(UUID(job), 2))
+    the_line.store.remove(layout.index_key(UUID(job), 1))
+    with pytest.raises(FileNotFoundError):
+        line.gate_blocks(job)
 
 
 def test_parts_whose_blocks_were_worked_on_are_not_cut_anew(the_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
@@ -11,12 +12,16 @@ import psycopg
 import pytest
 
 from fixtures.line import Line
-from fixtures.postgres import TestServer
+from fixtures.postgres import TestServer, prepared, started
 from tradu import layout, line
 from tradu.cluster import batch
 from tradu.errors import LedgerRewoundError, StoreError
 from tradu.ledger import rewind
+from tradu.ledger.connection import Ledger
+from tradu.ledger.migrate import migrate
 from tradu.ledger.rows import Incident
+from tradu.stack import postgres
+from tradu.store import Store
 
 TEXT = "\n\n".join(f"Ship number {n} reached the harbour in the evening." for n in range(60))
 
@@ -121,3 +126,25 @@ def test_an_empty_folder_in_the_place_of_the_store_is_not_taken_for_it(the_line:
     with pytest.raises(StoreError, match="away"):
         rewind.check(the_line.ledger, the_line.store)
     assert list(store.iterdir()) == []
+
+
+def test_a_ledger_that_crashed_is_not_taken_for_one_that_was_restored(tmp_path: Path) -> None:
+    store = Store((tmp_path / "store").as_uri())
+    store.create()
+    durable = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+    with prepared() as server:
+        with started(server, durable, end=signal.SIGQUIT):
+            postgres.provision(server)
+            dsn = server.dsn("tradu", "tradu")
+            migrate(dsn)
+            ledger = Ledger(dsn, "before")
+            rewind.check(ledger, store)
+            claiming = psycopg.connect(dsn)
+            claiming.execute("SELECT nextval('fencing_tokens') FROM generate_series(1, 200)")
+            rewind.check(ledger, store)  # while it has not committed
+        claiming.close()
+        ledger.close()
+        with started(server, durable):
+            ledger = Ledger(dsn, "after")
+            rewind.check(ledger, store)
+            ledger.close()

@@ -44,6 +44,10 @@ def _explain_library(error: Exception, library: str) -> tuple[str, int] | None:
         return "the ledger has no tables yet: `tradu up` makes them", UNREACHABLE
     if library == "psycopg" and "Error" in names:
         return f"the ledger refused: {error}", UNFINISHED
+    return _explain_setting(error, names)
+
+
+def _explain_setting(error: Exception, names: set[str]) -> tuple[str, int] | None:
     if "SettingsError" in names:  # its message names the field of a value that is no JSON; the cause says where
         field = re.search('field "(.+?)"', str(error))
         return f"TRADU_{field[1].upper() if field else '*'} must be JSON: {error.__cause__}", REFUSED

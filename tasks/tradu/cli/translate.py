@@ -53,8 +53,8 @@ def translate(
 
     The same request asked for again finds its job: what is done is not done again, what failed is tried again.
 
-    Exit codes: 0 all is translated (without waiting: its run was started), 1 something is not (PARTIAL, ERROR, CANCELED), 2 the request is refused,
-    3 the stack can't be reached.
+    Exit codes: 0 all is translated, or, without waiting, its run was started; 1 something is not translated
+    (PARTIAL, ERROR, CANCELED), 2 the request is refused, 3 the stack can't be reached.
     """
     from tradu.cli import follow
     from tradu.cli.airflow import connect

@@ -230,7 +230,7 @@ def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], found:
     return made
 
 
-def class_of(error: Exception, store: Store) -> ErrorClass:
+def class_of(error: BaseException, store: Store) -> ErrorClass:
     """Whose fault an exception is, and so what is done about it."""
     if isinstance(error, TraduError):
         return error.error_class

@@ -950,6 +950,9 @@ DELETE FROM throughput WHERE minute < now() - interval '30 days';
 -- ledger_identity: which ledger this is, how far its tokens have come, and whether the store has a mark of it.
 SELECT i.ledger_id, i.generation, (SELECT last_value FROM fencing_tokens) AS token, i.marked FROM ledger_identity i;
 
+-- flush_ledger: at its commit everything is on disk that was written to the log before it, whoever wrote it.
+SELECT pg_logical_emit_message(true, 'tradu', 'mark');
+
 -- mark_ledger: the store has a mark of this ledger.
 UPDATE ledger_identity SET marked = true WHERE NOT marked;
 

@@ -103,13 +103,16 @@ def check(ledger: Ledger, store: Store) -> None:
             f"{problem}: nothing is claimed or delivered. Restore the right one, or `tradu ledger accept` this one"
         )
     if mark is None or here.token > mark.token:
-        _write(store, here)
+        _write(ledger, store, here)
     if mark is None:
         with ledger.transaction() as tx:
             tx.run("mark_ledger")
 
 
-def _write(store: Store, mark: Mark) -> None:
+def _write(ledger: Ledger, store: Store, mark: Mark) -> None:
+    """The tokens of transactions that have not committed may be lost in a crash: the mark must not be ahead of that."""
+    with ledger.transaction() as tx:
+        tx.run("flush_ledger")
     try:
         store.put(MARK_KEY, json.dumps(asdict(mark)).encode())
     except OSError as error:
@@ -155,7 +158,7 @@ def accept(ledger: Ledger, store: Store, by: str) -> Mark:
         )
         report(tx, IncidentKind.LEDGER_RENEWED, f"accepted by {by}: {reason}", entity="ledger")
     renewed = now(ledger)
-    _write(store, renewed)
+    _write(ledger, store, renewed)
     with ledger.transaction() as tx:
         tx.run("mark_ledger")
     return renewed

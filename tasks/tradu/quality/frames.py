@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import count
 from uuid import UUID
 
 import pandas as pd
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tradu import layout, tables
-from tradu.ledger import ids
+from tradu.ledger import ids, objects
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Document, Job, Output
 from tradu.ledger.states import DocumentState
@@ -33,13 +32,18 @@ def documents(job_id: UUID, ledger: Ledger) -> Iterator[pd.DataFrame]:
         yield frame
 
 
-def blocks(job_id: UUID, store: Store) -> Iterator[pd.DataFrame]:
-    """What partition made: one row per block, a part at a time."""
-    for part in count():
-        key = layout.index_key(job_id, part)
-        if not store.exists(key):
-            return
-        frame = tables.read(store, key).to_pandas()
+def blocks(job_id: UUID, ledger: Ledger, store: Store) -> Iterator[pd.DataFrame]:
+    """What partition made: one row per block, a part at a time.
+
+    The ledger says which parts those are: in the store there may be others, of an earlier cut.
+
+    Raises:
+        FileNotFoundError: the index of a part is lost.
+    """
+    for stored in objects.of_job(ledger, job_id):
+        if not layout.is_index(stored.key):
+            continue
+        frame = tables.read(store, stored.key).to_pandas()
         frame["place"] = frame["document_id"] + "/" + frame["number"].astype(str)
         yield frame
 
