@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -234,7 +235,7 @@ class Store:
                 local.flush()
                 os.fsync(local.fileno())
             self._guard()
-            temporary.replace(target)
+            _rename(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -248,7 +249,7 @@ class Store:
         root = Path(self.root)
         if not root.is_dir():
             raise FileNotFoundError(errno.ENOENT, "the store is away", str(root))
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_durably(folder)
 
     def put(self, key: str, data: bytes) -> StoredObject:
         """Write a small object whole."""
@@ -291,7 +292,7 @@ class Store:
         """Rename an object, replacing the target; atomic on local files, a copy and a delete on S3."""
         if self.is_local:
             self._make_folder(Path(self.path(target)).parent)
-            Path(self.path(source)).replace(self.path(target))
+            _rename(Path(self.path(source)), Path(self.path(target)))
         else:
             s3.move(self.fs, self.path(source), self.path(target))
 
@@ -312,6 +313,32 @@ class Store:
                 Path(path).unlink(missing_ok=True)
         else:
             s3.remove_objects(self.fs, self.fs.split_path(self.root)[0], paths)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename for good: a name is lost with the power as long as its folder is not written to the disk, and the ledger
+    calls done what bears it."""
+    source.replace(target)
+    _sync(target.parent)
+
+
+def _make_durably(folder: Path) -> None:
+    """Make a folder with those above it, each with its name on the disk."""
+    missing = list(takewhile(lambda f: not f.is_dir(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync(made.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some shares can't, and keep names in their own way
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, float]]:
