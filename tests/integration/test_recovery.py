@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from fixtures.line import Line
+from tradu.cli.main import app
 from tradu.cluster import batch
 from tradu.errors import ErrorClass, SystemicError
 from tradu.ledger import rewind
@@ -93,6 +96,10 @@ def test_a_frozen_workers_results_are_refused(the_line: Line, job: str) -> None:
     worker.send_signal(signal.SIGCONT)
     worker.wait(timeout=30)
     assert {b.block_id: b.result for b in the_line.blocks(job)} == before
+    traced = CliRunner().invoke(app, ["trace", str(next(iter(before))), "--json"], catch_exceptions=False)
+    assert ("batch", "0", "stale_result") in {
+        (s["entity"], s["entity_id"], s["to_state"]) for s in json.loads(traced.stdout)
+    }
     assert the_line.deliver(job) == "COMPLETED"
 
 

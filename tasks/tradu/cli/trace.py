@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -102,7 +103,12 @@ def find_block(ledger: Ledger, name: str) -> Block:
 
 
 def _of_block(ledger: Ledger, block: Block) -> list[Step]:
-    return _steps(ledger, block.job_id, [str(block.block_id), block.document_id])
+    from tradu.cluster.pools import batch_of
+    from tradu.inference.routes import TIERS
+
+    # a result that was refused is told of its batch, which may have been that of another tier
+    batches = [] if block.batch is None else [str(batch_of(block.batch, tier)) for tier in TIERS]
+    return _steps(ledger, block.job_id, [str(block.block_id), block.document_id], batches)
 
 
 def _of_document(ledger: Ledger, name: str, document: str) -> list[Step]:
@@ -119,14 +125,14 @@ def _of_document(ledger: Ledger, name: str, document: str) -> list[Step]:
     return _steps(ledger, job.job_id, [found[0].document_id])
 
 
-def _steps(ledger: Ledger, job_id: UUID, entity_ids: list[str]) -> list[Step]:
-    """Transitions and incidents of a job and some of its parts, in order."""
+def _steps(ledger: Ledger, job_id: UUID, entity_ids: list[str], batches: Sequence[str] = ()) -> list[Step]:
+    """Transitions and incidents of a job and some of its parts, and incidents of batches, in order."""
     from tradu.ledger.rows import HistoryRow, Incident
 
     wanted = [str(job_id), *entity_ids]
     with ledger.transaction() as tx:
         history = tx.rows("history_of", HistoryRow, job_id=job_id, entity_ids=wanted)
-        incidents = tx.rows("incidents_of", Incident, job_id=job_id, entity_ids=wanted)
+        incidents = tx.rows("incidents_of", Incident, job_id=job_id, entity_ids=[*wanted, *batches])
     steps = [
         Step(
             h.at, h.entity, h.entity_id, h.from_state, h.to_state, h.actor, h.attempt, h.detail, h.reason, h.request_id
