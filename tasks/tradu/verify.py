@@ -13,10 +13,11 @@ from tradu.errors import DamagedError
 from tradu.ledger import objects
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rows import Document, Job, Output
-from tradu.ledger.states import BlockState, JobState
+from tradu.ledger.states import BlockState, DocumentState, JobState
 from tradu.store import Store, StoredObject
 
 _DELIVERED = (JobState.COMPLETED, JobState.PARTIAL)
+_WHOLE = (DocumentState.COMPLETED, DocumentState.PARTIAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def verify(job: Job, ledger: Ledger, store: Store) -> Findings:
         _check_object(found, store, stored)
     for result in results:
         _check_result(found, job.job_id, result, ledger, store)
+    _check_counts(found, job, documents, outputs, ledger)
     if job.state in _DELIVERED:
         _check_delivery(found, job, documents, outputs, store)
     return found
@@ -101,13 +103,44 @@ def _check_result(found: Findings, job_id: UUID, result: str, ledger: Ledger, st
             found.fault(block_id, f"is COMPLETED with an empty translation in {result}")
 
 
+def _check_counts(found: Findings, job: Job, documents: list[Document], outputs: list[Output], ledger: Ledger) -> None:
+    """What documents were cut to, what blocks have and what output was made of are the same segments; and what is done
+    was made, passed or released.
+
+    Documents are looked at once they are delivered: before that their blocks may be written just now. The rows of an
+    output are as they were when it was assembled, since blocks don't change any more then.
+    """
+    with ledger.transaction() as tx:
+        counted = tx.tuples("block_segments", job_id=job.job_id)
+        unmade = tx.tuples("unmade_blocks", job_id=job.job_id)
+    for (block_id,) in unmade:
+        found.fault(block_id, "is COMPLETED without a translation, and nobody has released it")
+    cut = {(document_id, target): (every, sent) for document_id, target, every, sent in counted}
+    for document in documents:
+        for target in job.targets if document.state in _WHOLE else ():
+            every, _ = cut.get((document.document_id, target), (0, 0))
+            if every != document.segments:
+                problem = f"its blocks for {target} have {every} segments, and it was cut to {document.segments}"
+                found.fault(document.document_id, problem)
+    for output in outputs:
+        _, sent = cut.get((output.document_id, output.target), (0, 0))
+        if sent != output.segments:
+            problem = f"its blocks for {output.target} have {sent} segments to translate, its output {output.segments}"
+            found.fault(output.document_id, problem)
+
+
 def _check_delivery(found: Findings, job: Job, documents: list[Document], outputs: list[Output], store: Store) -> None:
     """Manifest, ledger and delivered files name the same documents with the same checksums."""
     key = layout.manifest_key(job.job_id)
+    if any(fault.key == key for fault in found.faults):
+        return  # noted with the objects
     try:
         manifest = json.loads(store.get(key))
     except FileNotFoundError:
         found.fault(key, "is missing, and the job was delivered")
+        return
+    except ValueError:
+        found.fault(key, "is no JSON, and the ledger has no checksum of it")
         return
     for problem in _differences(job, documents, outputs, manifest):
         found.fault(key, problem)

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from tradu import __version__, layout
 from tradu.assembly.read import placed_blocks
-from tradu.errors import SystemicError
+from tradu.errors import DamagedError, SystemicError
+from tradu.ledger import documents as ledger_documents
 from tradu.ledger import objects, snapshot
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.incidents import IncidentKind, report
@@ -60,16 +61,18 @@ def publish(job: Job, ledger: Ledger, store: Store) -> Published:
         if output.refused is None:
             _deliver(job, output, store, files, ledger)
     written = _write_report(job, documents, ends, outputs, ledger, store)
-    state, reason = _job_end([state for state, _ in ends.values()])
+    job_state, job_reason = _job_end([state for state, _ in ends.values()])
     with ledger.transaction(job.request_id) as tx:
         for document in documents:
             if document.state == DocumentState.ASSEMBLING:
-                _end_document(tx, job, document, *ends[document.document_id])
+                state, told = ends[document.document_id]
+                reason = _without_text(told, own[document.document_id])
+                ledger_documents.end(tx, job.job_id, document.document_id, state, reason, told)
         objects.add(tx, job.job_id, written)
-        tx.run("end_job", job_id=job.job_id, state=state, reason=reason)
-        objects.add(tx, job.job_id, *_write_manifest(tx, job, store, state, reason, there))
+        tx.run("end_job", job_id=job.job_id, state=job_state, reason=job_reason)
+        objects.add(tx, job.job_id, *_write_manifest(tx, job, store, job_state, job_reason, there))
         tiers = _tiers(tx, job)
-    return Published(state, reason, dict(Counter(end for end, _ in ends.values())), tiers)
+    return Published(job_state, job_reason, dict(Counter(end for end, _ in ends.values())), tiers)
 
 
 def _tiers(tx: Transaction, job: Job) -> dict[str, dict[str, float]]:
@@ -105,9 +108,11 @@ def _end_of(document: Document, job: Job, own: list[Output], blocks: list[BlockC
     """End state and reason of a document, by its outputs and blocks: ended ones stay as they are."""
     if document.state != DocumentState.ASSEMBLING:
         return document.state, document.reason or document.error
+    if document.segments and (lost := sorted(set(job.targets) - {c.target for c in blocks})):
+        return DocumentState.ERROR, f"the ledger has lost its blocks for {', '.join(lost)}: send it under another key"
     bad = sum(c.blocks for c in blocks if c.state != BlockState.COMPLETED)
     good = sum(c.blocks for c in blocks if c.state == BlockState.COMPLETED)
-    refused = [f"{o.target}: {o.refused}" for o in own if o.refused is not None]
+    refused = [_refused(o) for o in own if o.refused is not None]
     if len(refused) == len(job.targets):
         return DocumentState.ERROR, "; ".join(refused)
     if bad and not good:
@@ -116,6 +121,18 @@ def _end_of(document: Document, job: Job, own: list[Output], blocks: list[BlockC
         reasons = [f"{bad} of {bad + good} blocks stay in the source language"] if bad else []
         return DocumentState.PARTIAL, "; ".join(reasons + refused)
     return DocumentState.COMPLETED, None if blocks else _NOTHING
+
+
+def _refused(output: Output) -> str:
+    return f"{output.target}: {output.refused}"
+
+
+def _without_text(told: str | None, outputs: list[Output]) -> str | None:
+    """The same without why outputs were refused: that may quote a document."""
+    for output in outputs:
+        if told is not None and output.refused is not None:
+            told = told.replace(_refused(output), f"{output.target}: refused")
+    return told
 
 
 def _job_end(ends: list[str]) -> tuple[str, str | None]:
@@ -129,18 +146,23 @@ def _job_end(ends: list[str]) -> tuple[str, str | None]:
     return JobState.PARTIAL, f"{len(bad)} of {len(ends)} documents are not complete"
 
 
-def _end_document(tx: Transaction, job: Job, document: Document, state: str, reason: str | None) -> None:
-    tx.run("end_document", job_id=job.job_id, document_id=document.document_id, state=state, reason=reason)
-    if state == DocumentState.ERROR:
-        tx.run("quarantine_document", job_id=job.job_id, document_id=document.document_id, reason=reason)
-
-
 def delivered(store: Store, job: Job) -> dict[str, Any] | None:
-    """The manifest of an earlier delivery of this job; None: there was none."""
+    """The manifest of an earlier delivery of this job; None: there was none.
+
+    Raises:
+        DamagedError: it can't be read.
+    """
+    key = layout.manifest_key(job.job_id)
     try:
-        manifest: dict[str, Any] = json.loads(store.get(layout.manifest_key(job.job_id)))
+        manifest: dict[str, Any] = json.loads(store.get(key))
+        _files_of(manifest), manifest["state"]
     except FileNotFoundError:
         return None
+    except (ValueError, LookupError, TypeError) as error:
+        raise DamagedError(
+            f"{key} is damaged: it is no manifest ({type(error).__name__}). Remove it, and "
+            f"`tradu resume {job.job_id}`: it is written anew"
+        ) from error
     return manifest
 
 

@@ -13,6 +13,8 @@ from tradu.ledger.states import Decision, JobState
 
 HIGHER = {"economy": "balanced", "balanced": "premium"}
 """The profile to try next; the highest stays."""
+RELEASED = "released as it is by a person"
+"""Reason of such a block, in the history too, which has no names: who it was stands in its dead letter."""
 
 
 def was_carried_out(ledger: Ledger, job: Job, question: str | None) -> bool:
@@ -30,7 +32,7 @@ def carry_out(
         tx.run("settle_stop", job_id=job.job_id, dropped=decision is Decision.DROP)
         if sent_back:
             profile = HIGHER.get(job.profile, job.profile)
-            reason = f"refused by the gate; {by} wants it again with profile {profile}"
+            reason = f"refused by the gate; a person wants it again with profile {profile}"
             tx.run("retry_judged", job_id=job.job_id, block_ids=list(sent_back), profile=profile, reason=reason)
 
 
@@ -59,7 +61,7 @@ def release(ledger: Ledger, job: Job, block_ids: Sequence[UUID], by: str) -> int
     _must_have_ended(job)
     with ledger.transaction(job.request_id) as tx:
         held = {"job_id": job.job_id, "block_ids": list(block_ids)}
-        moved = [b for (b,) in tx.tuples("release_quarantined", **held, reason=f"released as it is by {by}")]
+        moved = [b for (b,) in tx.tuples("release_quarantined", **held, reason=RELEASED)]
         _settle(tx, job, moved, "release", by)
     return len(moved)
 

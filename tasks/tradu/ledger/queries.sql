@@ -125,6 +125,9 @@ WHERE job_id = %(job_id)s AND state = ANY(%(from_states)s);
 UPDATE documents SET state = %(state)s, reason = %(reason)s, updated_at = now()
 WHERE job_id = %(job_id)s AND document_id = %(document_id)s AND state NOT IN ('COMPLETED', 'PARTIAL', 'ERROR', 'CANCELED');
 
+-- explain_document: why a document has ended, in full: what is no change of state is not in the history.
+UPDATE documents SET reason = %(reason)s WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
+
 -- measure_document: what partition counted.
 UPDATE documents SET segments = %(segments)s, characters = %(characters)s
 WHERE job_id = %(job_id)s AND document_id = %(document_id)s;
@@ -776,6 +779,17 @@ SELECT DISTINCT result FROM blocks WHERE job_id = %(job_id)s AND result IS NOT N
 
 -- blocks_of_result: blocks whose current translation lies in this object.
 SELECT block_id::text, segments, state FROM blocks WHERE job_id = %(job_id)s AND result = %(result)s;
+
+-- block_segments: segments of a job's blocks by document and language: all of them, and those that want a translation.
+SELECT document_id, target, sum(segments)::bigint, (coalesce(sum(segments) FILTER (WHERE batch IS NOT NULL), 0))::bigint
+FROM blocks WHERE job_id = %(job_id)s GROUP BY 1, 2;
+
+-- unmade_blocks: blocks that are done without a translation, were not in the target language, and that nobody has released.
+SELECT k.block_id::text FROM blocks k
+WHERE k.job_id = %(job_id)s AND k.state = 'COMPLETED' AND k.result IS NULL AND k.batch IS NOT NULL AND NOT EXISTS (
+    SELECT FROM dead_letters l WHERE l.job_id = %(job_id)s AND l.decision = 'release'
+    AND l.entity_id IN (k.block_id::text, k.document_id))
+ORDER BY 1;
 
 -- known_raw: which of these documents some job has.
 SELECT DISTINCT document_id FROM documents WHERE document_id = ANY(%(document_ids)s);
