@@ -81,6 +81,13 @@ def output_key(job_id: UUID, target: str, path: str) -> str:
     return f"output/{job_id}/{target}/{path}"
 
 
+def nameless(key: str) -> str:
+    """The key without what a document is called, for what nobody can mend: of an output, its folder."""
+    parts = key.split("/")
+    is_output = parts[0] == "output" and len(parts) > 3 and parts[2] != "provenance"
+    return "/".join(parts[:3]) if is_output else key
+
+
 def manifest_key(job_id: UUID) -> str:
     """The manifest of a job's output: written last, so output is whole where it exists."""
     return f"output/{job_id}/manifest.json"

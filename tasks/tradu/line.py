@@ -12,10 +12,11 @@ from uuid import UUID
 from tradu import telemetry
 from tradu.errors import GateStopError, RequestError, SystemicError
 from tradu.ledger import decisions, jobs, objects, rewind
+from tradu.ledger import documents as ledger_documents
 from tradu.ledger.connection import Ledger, get_ledger, instance_id
 from tradu.ledger.leases import stage_lease
 from tradu.ledger.rows import BatchSize, Document, Job
-from tradu.ledger.states import Decision, JobState
+from tradu.ledger.states import Decision, DocumentState, JobState
 from tradu.settings import Settings, get_settings
 from tradu.store import Store
 
@@ -126,12 +127,11 @@ def gate_documents(job_id: str) -> GateResult:
         with c.ledger.transaction(c.job.request_id) as tx:
             errors = {d.document_id: d.error for d in tx.rows("documents", Document, job_id=c.job.job_id)}
             for document_id, reasons in verdict.bad.items():
-                reason = errors.get(document_id) or "; ".join(reasons)
-                key = {"job_id": c.job.job_id, "document_id": document_id}
-                if tx.run("end_document", **key, state="ERROR", reason=reason):
-                    tx.run("quarantine_document", **key, reason=reason)
+                reason = "; ".join(reasons)
+                told = errors.get(document_id) or reason
+                if ledger_documents.end(tx, c.job.job_id, document_id, DocumentState.ERROR, reason, told):
                     with telemetry.bound(document_id=document_id):
-                        log.warning("document quarantined: %s", reason)
+                        log.warning("document quarantined: %s", told)
         return _result(verdict)
 
 

@@ -114,7 +114,7 @@ def test_a_released_block_stands_as_it_is(the_line: Line, refused: str) -> None:
     assert _go_on(the_line, refused) == "COMPLETED"
     assert "9.999" in the_line.output(refused, "odd.txt").decode()
     released = _block(the_line, refused, "odd.txt")
-    assert (released.state, released.reason) == ("COMPLETED", "released as it is by ana")
+    assert (released.state, released.reason) == ("COMPLETED", decisions.RELEASED)
 
 
 @pytest.fixture
@@ -198,7 +198,8 @@ def test_bad_translations_go_back_with_a_higher_profile(the_line: Line, monkeypa
             line.gate_translations(job)
         assert line.decide(job, "translations", "retry", "ana") is not None
     waiting = the_line.blocks(job)
-    assert {b.state for b in waiting} == {"PENDING"}
+    reason = "refused by the gate; a person wants it again with profile balanced"
+    assert {(b.state, b.reason) for b in waiting} == {("PENDING", reason)}
     with the_line.ledger.transaction() as tx:
         profiles = tx.connection.execute("SELECT DISTINCT profile FROM blocks").fetchall()
     assert profiles == [("balanced",)]

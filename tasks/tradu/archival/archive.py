@@ -132,7 +132,7 @@ def _damaged(held: Held, error: Exception) -> DamagedError:
         report(
             tx,
             IncidentKind.NOT_ARCHIVED,
-            f"{said}: `tradu verify {job_id}` says what else",
+            f"an object is missing or damaged: `tradu verify {job_id}` says which",  # its key may be a document's name
             job_id=job_id,
             entity="job",
             entity_id=str(job_id),

@@ -209,6 +209,7 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
                 sum(m.downstream_seconds for m in made),
             )
     except _SYSTEMIC as error:
+        log.warning("attempt given up", exc_info=True)
         _release(ledger, job, task, found.claims, error, settings)
         raise SystemicError(_said(error)) from error
 
@@ -269,7 +270,13 @@ def _release(
 
 
 def _said(error: Exception) -> str:
-    text = str(error) if isinstance(error, TraduError) else f"{type(error).__name__}: {error}"
+    """What the ledger is told: of an exception that is not ours only what can't quote a document."""
+    if isinstance(error, TraduError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        text = ": ".join(filter(None, (type(error).__name__, error.strerror, str(error.filename or ""))))
+    else:
+        text = f"{type(error).__name__}; the worker's log says more"
     return text.partition("\n")[0][:500]
 
 

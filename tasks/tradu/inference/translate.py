@@ -282,7 +282,11 @@ def _run(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
         raise ResourceError(f"{model.name}: out of memory on {len(texts)} texts") from error
     except Exception as error:
         engines.discard(model)
-        raise error if isinstance(error, ModelError) else ModelError(f"{model.name}: {error!r}") from error
+        if isinstance(error, ModelError):
+            raise
+        # what others say may quote the texts, and this goes into the ledger
+        log.warning("%s failed", model.name, exc_info=True)
+        raise ModelError(f"{model.name}: {type(error).__name__}; the worker's log says more") from error
     if len(results) != len(texts):
         engines.discard(model)
         raise ModelError(f"{model.name} gave {len(results)} translations for {len(texts)} texts")

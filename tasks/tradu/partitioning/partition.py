@@ -20,10 +20,12 @@ from tradu.documents.model import FormatOptions
 from tradu.documents.registry import format_named
 from tradu.errors import DataError, RequestError
 from tradu.ledger import blocks as ledger_blocks
+from tradu.ledger import documents as ledger_documents
 from tradu.ledger import ids, objects, pools
 from tradu.ledger.blocks import NewBatch, NewBlock
 from tradu.ledger.connection import Ledger, Transaction
 from tradu.ledger.rows import BatchSize, Document, Job
+from tradu.ledger.states import DocumentState
 from tradu.partitioning import plan
 from tradu.partitioning.segments import Segment, cut
 from tradu.settings import Settings
@@ -31,6 +33,7 @@ from tradu.store import Store, Writing
 
 log = logging.getLogger(__name__)
 GROUPS_PER_PART = 64
+MALFORMED = "the document is malformed"
 Check = Callable[[str], Any]
 """Looks at a block's source text; a dataclass of columns for the blocks gate."""
 Leads = Callable[[str, str], bool]
@@ -342,8 +345,7 @@ def _close(writer: _Writer, groups: dict[str, _Group]) -> None:
     writer.close_part()
 
 
-def _quarantine(tx: Transaction, job: Job, document: Document, reason: str) -> None:
+def _quarantine(tx: Transaction, job: Job, document: Document, told: str) -> None:
     """End a document in ERROR, with its blocks, and leave a dead letter."""
-    tx.run("quarantine_blocks_of", job_id=job.job_id, document_id=document.document_id, reason=reason)
-    if tx.run("end_document", job_id=job.job_id, document_id=document.document_id, state="ERROR", reason=reason):
-        tx.run("quarantine_document", job_id=job.job_id, document_id=document.document_id, reason=reason)
+    tx.run("quarantine_blocks_of", job_id=job.job_id, document_id=document.document_id, reason=MALFORMED)
+    ledger_documents.end(tx, job.job_id, document.document_id, DocumentState.ERROR, MALFORMED, told)

@@ -26,7 +26,7 @@ _Place = TypeVar("_Place", str, UUID)
 
 @dataclass(slots=True)
 class _Some:
-    """Objects of one kind: how many, and one of them. A store may have lost more than the memory holds."""
+    """Objects of one kind: how many, and where one of them is. A store may have lost more than the memory holds."""
 
     first: str
     count: int = 0
@@ -34,7 +34,7 @@ class _Some:
 
 def _counted(found: dict[_Place, _Some], place: _Place, keys: Iterable[str]) -> None:
     for key in keys:
-        found.setdefault(place, _Some(key)).count += 1
+        found.setdefault(place, _Some(layout.nameless(key))).count += 1
 
 
 def look(ledger: Ledger, store: Store, settings: Settings) -> dict[str, int]:

@@ -135,7 +135,7 @@ def test_one_bad_text_does_not_lose_the_others(server: tuple[str, str], said: li
         model, pool = entry(url, server[1], **options), EnginePool()
         outcomes = translate(TEXTS, [(model,)], lambda s, m, t: Verdict(()), pool)
         pool.close()
-    assert outcomes[3].reasons == ("engine failed: 400 from the server: too long",)
+    assert outcomes[3].reasons == ("engine failed: 400 from the server; the worker's log says more",)
     assert outcomes[3].text == TEXTS[3]
     fine = [o.text for i, o in enumerate(outcomes) if i != 3 and not o.reasons]
     assert fine == [text for i, text in enumerate(said) if i != 3 and "cut off" not in text]

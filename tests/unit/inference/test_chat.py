@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import socket
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -53,6 +55,30 @@ def test_a_server_that_does_not_answer_is_waited_for_no_longer_than_the_batch_is
     assert {type(answer) for answer in answers} == {TransientError}
     assert re.search(r"not answered in 0\.[45]\d* s", str(answers[0]))
     assert [str(answer) for answer in late] == ["no time left"]
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(400, "400 from the server; the worker's log says more"), (404, "404 from the server: no model for Mrs Schmidt")],
+)
+def test_what_a_server_says_of_a_text_goes_into_the_log_alone(
+    status: int, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refuse(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b'{"error": {"message": "no model for Mrs Schmidt"}}')
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v1"
+        chat = Chat(url, None, concurrency=1, per_minute=None, timeout_seconds=10)
+        (answer,) = chat.ask([{}])
+        chat.close()
+        server.shutdown()
+    assert str(answer) == told
+    assert ("Mrs Schmidt" in caplog.text) == ("log" in told)
 
 
 def test_a_server_is_not_asked_to_warm_up() -> None:

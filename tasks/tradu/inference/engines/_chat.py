@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ import httpx
 from tradu.errors import ModelError, TransientError
 from tradu.inference import deadline
 
+log = logging.getLogger(__name__)
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.5, 30.0
 TRY_AGAIN = frozenset({408, 409, 425, 429})
 """Besides 5xx."""
@@ -156,7 +158,8 @@ class Chat:
         return answer
 
     def _words(self, response: httpx.Response) -> str:
-        """The status and what the server says to it, without the key."""
+        """The status and what the server says to it, without the key. What is said of a request may quote its text, and
+        goes into the log alone: these words go into the ledger."""
         text = response.text
         try:
             said = json.loads(text)
@@ -167,4 +170,8 @@ class Chat:
         except ValueError:
             pass
         text = " ".join((text.replace(self._key, "***") if self._key else text).split())
-        return f"{response.status_code} from the server: {text[:LONGEST_WORDS]}"
+        said = f"{response.status_code} from the server"
+        if response.status_code in HOPELESS:
+            return f"{said}: {text[:LONGEST_WORDS]}"
+        log.warning("%s: %s", said, text[:LONGEST_WORDS])
+        return f"{said}; the worker's log says more"

@@ -5,6 +5,7 @@ After an out-of-memory CUDA may stay unusable for the rest of a process; and wha
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from tradu.inference.engines._neural import Runs
 from tradu.inference.made import Likelihood, Made
 from tradu.inference.model import Model
 
+log = logging.getLogger(__name__)
 LONGEST_SECONDS = 600.0
 """A call that takes longer has hung: a batch may be held for not much more."""
 Build = Callable[[Model], Runs]
@@ -126,8 +128,13 @@ def _serve(pipe: Connection[Any, Any]) -> None:
             answer = "", None if value is runs else value
         except (MemoryError, ResourceError) as error:
             answer = "memory", str(error)
+        except ModelError as error:
+            answer = "failed", str(error)
         except Exception as error:
-            answer = "failed", f"{type(error).__name__}: {error}"
+            log.warning("%s failed", model.name, exc_info=True)  # goes where the worker's log goes
+            # before a model is loaded it has seen no text that its words could bring into the ledger
+            said = f": {error}" if runs is None else "; the worker's log says more"
+            answer = "failed", f"{type(error).__name__}{said}"
         pipe.send(answer)
         name, arguments = pipe.recv()
         method = getattr(runs, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from tradu.errors import ModelError
@@ -10,6 +11,8 @@ from tradu.inference.engines._reranking import best
 from tradu.inference.made import Likelihood, Made, joined, likelihood_of
 from tradu.inference.marian import Files, Hypothesis, Translator, pieces_that_fit
 from tradu.inference.marian.translator import LONGEST_TARGET_TOKENS, LONGEST_TOKENS
+
+log = logging.getLogger(__name__)
 
 
 class Batches:
@@ -82,7 +85,8 @@ class Sentences:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # a panic of the Rust engine derives from BaseException
-            raise ModelError(f"{self._name}: engine failed: {error}") from error
+            log.warning("%s failed", self._name, exc_info=True)  # it quotes the text, which must not go into the ledger
+            raise ModelError(f"{self._name}: {type(error).__name__}; the worker's log says more") from error
 
     def score(self, sources: Sequence[str], translations: Sequence[str]) -> list[Likelihood | None]:
         """This engine can't say."""
