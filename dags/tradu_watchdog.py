@@ -28,7 +28,8 @@ from tradu_airflow.stages import alert, end_lost_jobs, measure
 def tradu_watchdog() -> None:
     """Look, set right, tell."""
 
-    @task(on_failure_callback=alert)
+    # with a limit: a run that ends by its own has its tasks skipped, and nobody is told
+    @task(on_failure_callback=alert, execution_timeout=timedelta(minutes=2))
     def look() -> dict[str, int]:
         """What was found and done, by kind."""
         from tradu import watchdog

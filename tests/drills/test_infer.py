@@ -31,3 +31,11 @@ def test_the_airflow_scheduler_freezes(drilled: Stack, long_run: Undisturbed, be
     os.kill(harm.pid_of(drill.layout, "airflow-scheduler"), signal.SIGSTOP)
     drill.harmed()
     drill.finish("SIGSTOP to the Airflow scheduler, for good", long_run)
+
+
+def test_the_dask_scheduler_freezes(drilled: Stack, long_run: Undisturbed, begin: Begin) -> None:
+    drill = begin(drilled, "dask-scheduler frozen", LONG)
+    drill.reach_share()
+    os.kill(harm.pid_of(drill.layout, "dask-scheduler"), signal.SIGSTOP)
+    drill.harmed()
+    drill.finish("SIGSTOP to the Dask scheduler, for good", long_run)

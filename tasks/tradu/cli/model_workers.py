@@ -21,21 +21,14 @@ def workers(as_json: options.Json = False) -> None:
     Examples:
       tradu models workers
     """
-    from distributed import Client
-
     from tradu.cluster import METRIC
-    from tradu.errors import SystemicError
+    from tradu.cluster.scaling import scheduler
     from tradu.settings import get_settings
 
-    output, settings = Output(as_json), get_settings()
-    try:
-        with Client(settings.dask_scheduler, timeout=5, set_as_default=False) as client:  # type: ignore[no-untyped-call]
-            found = client.scheduler_info()["workers"]
-    except (OSError, TimeoutError) as error:
-        raise SystemicError(f"no Dask scheduler at {settings.dask_scheduler}: `tradu status` shows it") from error
+    output = Output(as_json)
     rows = [
         {"worker": worker["name"], **held}
-        for worker in found.values()
+        for worker in scheduler.workers(get_settings().dask_scheduler).values()
         if (held := worker.get("metrics", {}).get(METRIC)) is not None
     ]
     if as_json:

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from tradu.admission import policy_of_running, urgency
 from tradu.cluster import feed, is_alive, pools, workers
 from tradu.cluster.placement import Host, place
+from tradu.cluster.scaling import scheduler
 from tradu.cluster.warm import Waiting, needs_of
-from tradu.errors import RequestError, SystemicError
+from tradu.errors import RequestError
 from tradu.inference.registry import load_registry
 from tradu.ledger.connection import Ledger
 from tradu.ledger.rollouts import Rollout
 from tradu.ledger.rows import Job
 from tradu.settings import Settings
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 log = logging.getLogger(__name__)
 CONNECT_SECONDS = 20
@@ -56,7 +53,7 @@ def submit(job_id: UUID, shard: int, ledger: Ledger, settings: Settings) -> Subm
         batches = tx.tuples("waiting_batches", job_id=job_id, shard=shard)
     if not batches:
         return Submission(epoch, 0, adopted=False)
-    with _client(settings) as client:
+    with scheduler.client(settings.dask_scheduler, CONNECT_SECONDS) as client:
         if epoch and client.run_on_scheduler(is_alive, job=job, shard=shard, epoch=epoch):
             return Submission(epoch, len(batches), adopted=True)
         with ledger.transaction(request.request_id) as tx:
@@ -85,25 +82,9 @@ def fed(settings: Settings) -> list[feed.Standing]:
     Raises:
         SystemicError: the scheduler can't be reached.
     """
-    with _client(settings) as client:
+    with scheduler.client(settings.dask_scheduler, CONNECT_SECONDS) as client:
         found: list[feed.Standing] = client.run_on_scheduler(feed.standing)
         return found
-
-
-@contextmanager
-def _client(settings: Settings) -> Iterator[Client]:
-    from distributed import Client
-
-    try:
-        client = Client(settings.dask_scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError) as error:
-        raise SystemicError(
-            f"no Dask scheduler at {settings.dask_scheduler} ({error}): `tradu status` shows it"
-        ) from error
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def _where(

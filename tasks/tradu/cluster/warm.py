@@ -10,6 +10,7 @@ from typing import Any
 
 from tradu.cluster import WARM_KEY, canary, has_arrived, placement, pools, segments, workers
 from tradu.cluster.placement import Host, Need
+from tradu.cluster.scaling import scheduler
 from tradu.errors import RequestError, SystemicError
 from tradu.inference.pool import memory_of
 from tradu.inference.registry import Registry, load_registry
@@ -117,13 +118,9 @@ def ask(choose: Callable[[list[Host]], dict[str, list[str]]], settings: Settings
     Raises:
         SystemicError: the scheduler can't be reached.
     """
-    from distributed import Client, fire_and_forget
+    from distributed import fire_and_forget
 
-    try:
-        client = Client(settings.dask_scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TimeoutError) as error:
-        raise SystemicError(f"no Dask scheduler at {settings.dask_scheduler} ({error})") from error
-    try:
+    with scheduler.client(settings.dask_scheduler, CONNECT_SECONDS) as client:
         chosen = choose(workers.observed(client.scheduler_info()))
         keys: list[Any] = [(WARM_KEY, address, *models) for address, models in chosen.items()]
         futures = [
@@ -139,8 +136,6 @@ def ask(choose: Callable[[list[Host]], dict[str, list[str]]], settings: Settings
             if client.run_on_scheduler(has_arrived, keys=keys):
                 break
             time.sleep(0.05)
-    finally:
-        client.close()
     return chosen
 
 

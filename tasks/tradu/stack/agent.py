@@ -51,7 +51,7 @@ class HostAgent:
         self._looked = False
 
     def run(self, ended: threading.Event) -> None:
-        """Tick until the event is set, and look after Airflow's components meanwhile; without workers only that."""
+        """Tick until the event is set, and end meanwhile who gives no sign of life; without workers only that."""
         threading.Thread(target=liveness.watch, args=(self._layout, ended), name="liveness", daemon=True).start()
         if not self._capacity:
             ended.wait()

@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import psycopg
 
+from tradu.cluster.scaling import scheduler
+from tradu.errors import SystemicError
 from tradu.stack.layout import Layout
 
 # name of a component in Airflow's health report -> our service
@@ -88,15 +90,10 @@ def sign_in(layout: Layout, password: str) -> str | None:
     return None if reply.is_success else f"HTTP {reply.status_code}: {reply.text[:200]}"
 
 
-def dask_worker_names(address: str, timeout_seconds: float = 5) -> list[str] | None:
-    """Names of the workers at a Dask scheduler; None when it does not answer."""
-    from distributed import Client
-
-    with suppress(OSError, TimeoutError):
-        client = Client(address, timeout=timeout_seconds, set_as_default=False)  # type: ignore[no-untyped-call]
-        with client:
-            workers = client.scheduler_info(n_workers=-1)["workers"]
-            return [str(worker["name"]) for worker in workers.values()]
+def dask_worker_names(address: str) -> list[str] | None:
+    """Names of the workers at a Dask scheduler; None when it does not answer in 5 s."""
+    with suppress(SystemicError):
+        return [str(worker["name"]) for worker in scheduler.workers(address, seconds=5).values()]
     return None
 
 

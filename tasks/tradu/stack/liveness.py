@@ -1,7 +1,8 @@
-"""Ends components of Airflow that run and give no sign of life: the supervisor starts them again.
+"""Ends Airflow's components and Dask's scheduler when they run and give no sign of life: they are started again.
 
-A scheduler whose database was away may end its loop and then wait for its executor for ever (apache/airflow#43440). It
-is neither dead, so that its supervisor would act, nor at work.
+An Airflow scheduler whose database was away may end its loop and then wait for its executor for ever
+(apache/airflow#43440). It is neither dead, so that its supervisor would act, nor at work. Who asks a Dask scheduler
+that is frozen, or whose loop is stuck, waits for it too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import psycopg
 from tradu.errors import TraduError
 from tradu.stack import health
 from tradu.stack.layout import Layout
+from tradu.stack.services import DASK_SCHEDULER
 from tradu.stack.supervise import RUNNING, Supervisor
 
 log = logging.getLogger(__name__)
@@ -57,22 +59,25 @@ def watch(layout: Layout, ended: threading.Event) -> None:
             _look(layout, supervisor, silence)
         except (TraduError, psycopg.Error, OSError) as error:  # nothing is known: nobody is blamed
             silence.since.clear()
-            log.warning("Airflow's components could not be looked at: %s", error)
+            log.warning("it could not be seen who is alive: %s", error)
 
 
 def _look(layout: Layout, supervisor: Supervisor, silence: Silence) -> None:
     """End who has been silent for too long."""
-    states = {s.name: s for s in supervisor.states() if s.state == RUNNING and s.name.startswith(PREFIX)}
+    states = {s.name: s for s in supervisor.states() if s.state == RUNNING}
     uptimes = {name: state.uptime_seconds for name, state in states.items()}
-    for name in silence.look(_well(layout, uptimes), uptimes, time.monotonic()):
+    well = _airflow_well(layout, {name: up for name, up in uptimes.items() if name.startswith(PREFIX)})
+    if DASK_SCHEDULER in states:
+        well[DASK_SCHEDULER] = health.dask_worker_names(layout.settings.dask_scheduler) is not None
+    for name in silence.look(well, uptimes, time.monotonic()):
         if pid := states[name].pid:
             log.error("%s has given no sign of life for %.0f s, and is started again", name, SILENT_SECONDS)
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
 
 
-def _well(layout: Layout, uptimes: Mapping[str, float]) -> dict[str, bool]:
-    """Health of the components that can be asked. Where their database is away nobody is blamed."""
+def _airflow_well(layout: Layout, uptimes: Mapping[str, float]) -> dict[str, bool]:
+    """Health of Airflow's components that can be asked. Where their database is away nobody is blamed."""
     if health.database_error(layout.airflow_dsn) is not None:
         return {}
     begun = {name: time.time() - uptime for name, uptime in uptimes.items()}

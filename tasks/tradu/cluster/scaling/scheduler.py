@@ -1,14 +1,21 @@
-"""The Dask scheduler from outside: its workers, how they retire, what waits there. One short call each, no client."""
+"""The Dask scheduler from outside: its workers, how they retire, what waits there. One short call each.
+
+And a client, for who needs one, of a scheduler that answers.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tradu import cluster
 from tradu.errors import SystemicError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 CALL_SECONDS = 2.0
 _T = TypeVar("_T")
@@ -36,18 +43,50 @@ class WorkerView:
         return self.status != "closing_gracefully"
 
 
+@contextmanager
+def client(address: str, seconds: float) -> Iterator[Client]:
+    """A client of a scheduler.
+
+    It is asked first whether it answers: the limit of a `Client` is one for the connection alone, which the kernel
+    makes even to a process that is frozen, and what is said over it then has none.
+
+    Raises:
+        SystemicError: it does not answer in so many seconds.
+    """
+    from distributed import Client
+
+    workers(address, seconds)
+    try:
+        connected = Client(address, timeout=seconds, set_as_default=False)
+    except (OSError, TimeoutError) as error:
+        raise _silent(address) from error
+    try:
+        yield connected
+    finally:
+        connected.close()
+
+
+def workers(address: str, seconds: float = CALL_SECONDS) -> dict[str, Any]:
+    """What Dask says of a scheduler's workers, by their addresses.
+
+    Raises:
+        SystemicError: it does not answer in so many seconds.
+    """
+
+    async def ask(scheduler: Any) -> dict[str, Any]:
+        found = await scheduler.identity(n_workers=-1)
+        return dict(found["workers"])
+
+    return _call(address, ask, seconds)
+
+
 def look(address: str) -> list[WorkerView]:
     """The workers at a scheduler.
 
     Raises:
         SystemicError: it does not answer in 2 s.
     """
-
-    async def ask(scheduler: Any) -> list[WorkerView]:
-        found = await scheduler.identity(n_workers=-1)
-        return [_view(worker) for worker in found["workers"].values()]
-
-    return _call(address, ask)
+    return [_view(worker) for worker in workers(address).values()]
 
 
 def retire(address: str, names: Sequence[str], *, remove: bool = False) -> None:
@@ -80,7 +119,7 @@ def alive(address: str, shards: Sequence[tuple[str, int]]) -> set[tuple[str, int
     return _call(address, ask)
 
 
-def _call(address: str, ask: Callable[[Any], Awaitable[_T]]) -> _T:
+def _call(address: str, ask: Callable[[Any], Awaitable[_T]], seconds: float = CALL_SECONDS) -> _T:
     from distributed import Security
     from distributed.core import rpc
 
@@ -92,12 +131,16 @@ def _call(address: str, ask: Callable[[Any], Awaitable[_T]]) -> _T:
             await remote.close_rpc()
 
     async def within() -> _T:
-        return await asyncio.wait_for(run(), CALL_SECONDS)
+        return await asyncio.wait_for(run(), seconds)
 
     try:
         return asyncio.run(within())
     except (OSError, TimeoutError) as error:
-        raise SystemicError(f"the Dask scheduler at {address} does not answer: `tradu status` shows it") from error
+        raise _silent(address) from error
+
+
+def _silent(address: str) -> SystemicError:
+    return SystemicError(f"the Dask scheduler at {address} does not answer: `tradu status` shows it")
 
 
 def _view(worker: dict[str, Any]) -> WorkerView:
