@@ -63,7 +63,13 @@ def job(the_line: Line) -> str:
 def start(job: str, poison: str, what: str) -> subprocess.Popen[str]:
     """A worker process of its own, with an engine that does `what` at a sentence with `poison`."""
     code = WORKER.format(poison=poison, what=what)
-    return subprocess.Popen([sys.executable, "-c", code, job], text=True, stdout=subprocess.PIPE, env=dict(os.environ))
+    return subprocess.Popen(
+        [sys.executable, "-c", code, job],
+        text=True,
+        stdout=subprocess.PIPE,
+        env=dict(os.environ),
+        start_new_session=True,  # as the supervisor does
+    )
 
 
 def wait_for(the_line: Line, job: str, state: str, seconds: float = 15) -> None:
@@ -85,6 +91,20 @@ def test_a_killed_workers_blocks_are_taken_when_its_lease_runs_out(the_line: Lin
     assert time.monotonic() - started < 10 * LEASE_SECONDS
     assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("VALIDATING", 2)}
     assert the_line.deliver(job) == "COMPLETED"
+
+
+def test_a_worker_that_is_stopped_with_its_group_says_farewell(the_line: Line, job: str) -> None:
+    worker = start(job, "town A", "time.sleep(60)")
+    wait_for(the_line, job, "CLAIMED")
+    time.sleep(2 * LEASE_SECONDS)
+    (beating,) = psutil.Process(worker.pid).children()
+    os.killpg(worker.pid, signal.SIGTERM)
+    worker.wait()
+    beating.wait(timeout=15)
+    with the_line.ledger.transaction() as tx:
+        (said,) = tx.connection.execute("SELECT reason FROM incidents WHERE entity_id = 'worker-test'").fetchall()
+    assert "blocks in hand: they are free" in said[0]
+    assert batch.run_batch(job, 0).accepted == 6
 
 
 def test_a_frozen_workers_results_are_refused(the_line: Line, job: str) -> None:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -162,6 +163,8 @@ class _Pipe:
 
 def main(instance: str) -> None:
     """Beat until the worker ends."""
+    # meant for the worker: the supervisor sends it to all of its group, and who is to say farewell would be gone first
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     settings = get_settings()
     ledger, parent = Ledger(settings.ledger_dsn, instance), psutil.Process(os.getppid())
     held: list[Held] = []
