@@ -32,6 +32,11 @@ class _Waiter:
     waiting: int = -1
     changed_at: float = field(default_factory=time.monotonic)
 
+    def end(self, outcome: Outcome) -> None:
+        """The waiting is over, unless it is already."""
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
 
 class ShardPoller:
     """Asks the ledger about every shard that is waited for, in one query a tick. Lives in one event loop.
@@ -96,6 +101,9 @@ class ShardPoller:
         async with connection.cursor(row_factory=row_of(ShardWatch)) as cursor:
             await cursor.execute(QUERIES["watch_shards"], values)
             watches = await cursor.fetchall()
+        for name in set(asked) - {(w.job_id, w.shard) for w in watches}:  # a ledger that was restored has no such job
+            for waiter in self._waiters.get(name, ()):
+                waiter.end("stopped")
         waiters = [(waiter, w) for w in watches for waiter in self._waiters.get((w.job_id, w.shard), ())]
         quiet = [waiter for waiter, watch in waiters if self._judge(waiter, watch)]
         took = time.monotonic() - started
@@ -116,8 +124,7 @@ class ShardPoller:
             outcome = "stopped"
         if outcome is None:
             return now - waiter.changed_at > self._stall
-        if not waiter.outcome.done():
-            waiter.outcome.set_result(outcome)
+        waiter.end(outcome)
         return False
 
     async def _tell_lost(self, quiet: Sequence[_Waiter]) -> None:
@@ -133,8 +140,8 @@ class ShardPoller:
         for waiter in quiet:
             if (str(waiter.job_id), waiter.shard) in alive:
                 waiter.changed_at = time.monotonic()
-            elif not waiter.outcome.done():
-                waiter.outcome.set_result("stalled")
+            else:
+                waiter.end("stalled")
 
 
 _pollers: dict[asyncio.AbstractEventLoop, ShardPoller] = {}

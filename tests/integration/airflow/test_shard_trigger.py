@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -144,6 +144,18 @@ def test_a_cancelled_job_ends_its_shards(ledger_database: str, ledger: Ledger, j
         return await asyncio.wait_for(
             ShardPoller(ledger_database, NOBODY, poll_seconds=0.05, stall_seconds=60).wait(job, 0), 5
         )
+
+    assert asyncio.run(scenario()) == "stopped"
+
+
+def test_a_job_that_the_ledger_does_not_know_ends_its_shards_and_no_others(ledger_database: str, job: UUID) -> None:
+    async def scenario() -> str:
+        poller = ShardPoller(ledger_database, NOBODY, poll_seconds=0.05, stall_seconds=60)
+        known, unknown = [asyncio.create_task(poller.wait(each, 0)) for each in (job, uuid4())]
+        outcome = await asyncio.wait_for(unknown, 5)
+        assert not known.done()
+        known.cancel()
+        return outcome
 
     assert asyncio.run(scenario()) == "stopped"
 
