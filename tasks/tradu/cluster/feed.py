@@ -31,6 +31,7 @@ from tradu.cluster.report import Report
 from tradu.cluster.window import GROWS, Bounds, Cause, Sample, begin, change, step
 
 log = logging.getLogger(__name__)
+CONNECT_SECONDS = 30.0
 LOOK_SECONDS = 1.0
 """So often the number of workers is looked at again."""
 LATER = 1.25
@@ -181,7 +182,8 @@ class Feeders(SchedulerPlugin):
 
 
 async def _connect(address: str) -> Client:
-    client: Client = await Client(address, asynchronous=True, set_as_default=False)
+    # not the 5 s that a dead worker is asked for: where the scheduler stands still for longer, shards would be lost
+    client: Client = await Client(address, asynchronous=True, set_as_default=False, timeout=CONNECT_SECONDS)
     return client
 
 
@@ -280,7 +282,8 @@ class Feeder:
             self._adapt(Sample(0.0, 0.0, failed=max(1, round(self._window.failing.below))))
             return
         report, took = task.result()
-        for number, pool in getattr(report, "handed_on", ()):  # a worker of the version before says nothing of it
+        # each once, though blocks may have been handed on one by one. A worker of the version before says nothing of it
+        for number, pool in dict.fromkeys(getattr(report, "handed_on", ())):
             self._hand_on(self.shard, number, pool)
         if report.gone:  # the job does not run any more
             self._left.clear()
