@@ -183,7 +183,8 @@ def _program(service: Service, logs: Path) -> str:
         "autostart": "false" if service.is_line else "true",
         "autorestart": "true",
         "startsecs": "1",
-        "startretries": "20",
+        # never given up: what it fails of may be mended, such as a disk that is full. It waits a second more each time
+        "startretries": "1000000",
         "stopsignal": service.stop_signal,
         "stopwaitsecs": str(service.stop_seconds),
         "stopasgroup": group_stop,

@@ -104,6 +104,8 @@ def test_the_supervisor_reads_every_service(tmp_path: Path) -> None:
         assert program.killasgroup, name
         assert program.stopasgroup == (name != "postgres"), name
         assert program.autostart == (name == "postgres"), name
+        waited = sum(range(1, program.startretries + 1))  # a second more before each time that it is started
+        assert waited > 365 * 86_400, f"{name} is given up"
     assert str(tmp_path / "a b%c;d") in str(programs["dask-worker-0"].command)
 
 
