@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
@@ -10,7 +11,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from fixtures.line import Line
-from tradu.cluster import dispatch, feed, is_alive, pools, resource, segments, workers
+from tradu.cluster import attempt, batch, dispatch, feed, is_alive, pools, resource, segments, workers
 from tradu.ledger import buckets
 from tradu.ledger.rows import HistoryRow, Spending
 from tradu.settings import get_settings
@@ -19,6 +20,7 @@ PROFILES = """
 profiles:
   strict: {description: Much climbs., tiers: [standard, premium], climb_below: 0.93}
   top: {description: All is done by the highest., tiers: [standard, premium], climb_below: 1}
+  dearest: {description: The highest does it., tiers: [premium]}
 """
 LIMIT = "pools:\n  dear: {characters_per_minute: 600}\n"  # 10 a second, 100 at once
 GOOD = "The harbour was closed all winter.\n"
@@ -141,6 +143,48 @@ def test_where_the_pool_has_no_worker_the_block_stays_and_says_so(the_line: Line
     ]
     assert spending(the_line, job)["standard"].stayed == 1
     assert the_line.deliver(job) == "COMPLETED"
+
+
+@pytest.fixture
+def at_default(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process works as a worker of the default pool."""
+    monkeypatch.setenv("TRADU_LEASE_SECONDS", "1")
+    monkeypatch.setattr(segments._kept, "_last", None)
+
+
+def test_what_was_handed_on_and_never_reported_the_next_one_reports(
+    the_line: Line, at_default: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = the_line.admit("forgotten", source="en", profile="strict")
+    the_line.prepare(job)
+    handed_on = ((pools.batch_of(0, "premium"), "dear"),)
+    with monkeypatch.context() as patch:
+        patch.setattr(attempt, "_commit", lambda *_: sys.exit())  # it dies when it has handed on the low one
+        with pytest.raises(SystemExit):
+            batch.run_batch(job, 0)
+    second = batch.run_batch(job, 0)
+    assert (second.accepted, second.handed_on) == (1, handed_on)
+    assert batch.run_batch(job, 0).handed_on == handed_on, "as where Dask does it once more"
+    assert batch.run_batch(job, 0, alone=True).handed_on == (), "nobody is there"
+    with the_line.ledger.transaction() as tx:
+        tx.connection.execute("UPDATE blocks SET state = 'CANCELED' WHERE job_id = %s AND state = 'PENDING'", (job,))
+    assert batch.run_batch(job, 0).handed_on == (), "nothing waits there any more"
+
+
+def test_blocks_of_two_profiles_go_on_to_two_tiers(
+    the_line: Line, at_default: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADU_TIER_POOLS", '{"standard": "mid", "premium": "dear"}')
+    job = the_line.admit("two", source="en", profile="strict")
+    the_line.prepare(job)
+    low = the_line.documents(job)["low.txt"].document_id
+    with the_line.ledger.transaction() as tx:
+        chosen = "UPDATE blocks SET profile = 'dearest' WHERE job_id = %s AND document_id = %s"
+        tx.connection.execute(chosen, (job, low))
+    assert set(batch.run_batch(job, 0).handed_on) == {
+        (pools.batch_of(0, "standard"), "mid"),
+        (pools.batch_of(0, "premium"), "dear"),
+    }
 
 
 def test_what_a_limit_of_the_other_pool_holds_back_goes_on_as_soon_as_it_may(

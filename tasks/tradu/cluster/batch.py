@@ -23,7 +23,7 @@ from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, Tr
 from tradu.inference import deadline
 from tradu.inference.model import Route
 from tradu.ledger import buckets, circuits, rewind
-from tradu.ledger.connection import Ledger, get_ledger
+from tradu.ledger.connection import Ledger, Transaction, get_ledger
 from tradu.ledger.rollouts import Rollout
 from tradu.ledger.rows import Batch, Claim
 from tradu.settings import Settings, get_settings
@@ -74,8 +74,9 @@ def run_batch(job_id: str, batch: int, alone: bool = False) -> Report:
                 done.downstream_seconds + claimed + made.downstream_seconds,
                 handed_on=done.handed_on + _handed_on(task, made, settings),
             )
-            if not made.left:
+            if not made.left and all(c.attempt == 1 and not c.profile for c in found.claims):
                 return done
+            # what was handed on before by one that could not report it, or to a second tier, the next look finds
             patience = time.monotonic() + settings.lease_seconds + PATIENCE_SECONDS
         elif found.come_again_seconds:
             return replace(done, come_again_seconds=found.come_again_seconds)
@@ -83,7 +84,8 @@ def run_batch(job_id: str, batch: int, alone: bool = False) -> Report:
             # another worker holds them, perhaps a dead one: its leases run out within this time
             time.sleep(LOOK_AGAIN_SECONDS)
         else:
-            return replace(done, gone=found.task is None)
+            forgotten = () if alone else found.handed_on
+            return replace(done, gone=found.task is None, handed_on=done.handed_on + forgotten)
 
 
 def _handed_on(task: Batch, made: Attempt, settings: Settings) -> tuple[tuple[int, str], ...]:
@@ -120,6 +122,8 @@ class _Found:
     """The pools of other tiers have no workers."""
     come_again_seconds: float = 0.0
     """A limit of claims lets nothing through for so long."""
+    handed_on: tuple[tuple[int, str], ...] = ()
+    """Nothing was claimed: the batches in which blocks of it wait for other pools, whoever handed them on."""
 
 
 def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
@@ -151,7 +155,14 @@ def _claim(ledger: Ledger, job: UUID, batch: int, settings: Settings) -> _Found:
             taken = {n for n in gates.trials(routes) if circuits.take_trial(tx, n, circuit_limits(settings))}
             return _Found(task, claims, True, gates.shut - taken, in_effect)
         ((to_come,),) = tx.tuples("to_come", job_id=job, batch=batch)
-        return _Found(task, to_come=to_come > 0)
+        return _Found(task, to_come=to_come > 0, handed_on=_waiting(tx, job, task, settings))
+
+
+def _waiting(tx: Transaction, job: UUID, task: Batch, settings: Settings) -> tuple[tuple[int, str], ...]:
+    """The batches in which blocks of a batch wait for tiers of other pools, with those pools."""
+    others = pools.others_of(task.batch, settings)
+    waiting = tx.tuples("with_waiting_blocks", job_id=job, batches=list(others)) if others else []
+    return tuple((number, others[number]) for (number,) in waiting)
 
 
 @dataclass(frozen=True, slots=True)

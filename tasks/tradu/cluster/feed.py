@@ -126,11 +126,17 @@ class Feeders(SchedulerPlugin):
         self._begin(shard)
 
     def hand_on(self, shard: Shard, batch: int, pool: str) -> None:
-        """Feed a batch of blocks that wait for another pool, beside the shard and at that pool's own pace."""
+        """Feed a batch of blocks that wait for another pool, beside the shard and at that pool's own pace.
+
+        One that waits to be sent already, if only with the shard itself, takes with it what is new in it.
+        """
+        alive = {name: feeder for name, (feeder, task) in self._feeders.items() if not task.done()}
+        mine = {name[2]: feeder for name, feeder in alive.items() if name[:2] == (shard.job, shard.number)}
+        if any(feeder.waits(batch) for feeder in mine.values()):
+            return
         group = Group((batch,), {"resources": {resource(pool): 1.0}})
-        found = self._feeders.get((shard.job, shard.number, pool))
-        if found is not None and not found[1].done():
-            found[0].add(batch, group)
+        if pool in mine:
+            mine[pool].add(batch, group)
         else:
             self._begin(replace(shard, pool=pool, groups=(group,)))
 
@@ -220,11 +226,14 @@ class Feeder:
         self._lanes = self._bounds.ceiling  # fewer, where a limit of claims has let nothing through
         self._rests_until = 0.0
 
+    def waits(self, number: int) -> bool:
+        """Whether a batch waits to be sent."""
+        return any(item.number == number for item in self._left)
+
     def add(self, number: int, group: Group) -> None:
-        """One batch more. One that waits to be sent already takes with it what is new in it."""
-        if all(item.number != number for item in self._left):
-            self._left.append(_Item(number, group))
-            self._fill()
+        """One batch more."""
+        self._left.append(_Item(number, group))
+        self._fill()
 
     async def run(self, client: Client) -> None:
         """Until every batch has come back."""

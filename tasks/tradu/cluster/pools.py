@@ -49,6 +49,13 @@ def batch_of(batch: int, tier: str) -> int:
     return batch % _BATCHES + _BATCHES * TIERS.index(tier)
 
 
+def others_of(batch: int, settings: Settings) -> dict[int, str]:
+    """The batches in which blocks of a batch may wait for tiers that this process does not serve, with their pools."""
+    pool_by_number = {batch_of(batch, tier): pool_of(tier, settings) for tier in TIERS}
+    mine = (DEFAULT, settings.pool)
+    return {number: pool for number, pool in pool_by_number.items() if number > batch and pool not in mine}
+
+
 def must_go_on(row: Row, tier: str, plan: Plan) -> bool:
     """Whether what was made of a segment is not good enough, and a higher tier, or any other, would be next."""
     if row.known:

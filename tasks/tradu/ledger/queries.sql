@@ -353,6 +353,10 @@ SELECT count(*) FROM blocks
 WHERE job_id = %(job_id)s AND batch = %(batch)s AND state IN ('PENDING', 'CLAIMED', 'PROCESSING')
   AND EXISTS (SELECT FROM jobs WHERE job_id = %(job_id)s AND state = 'RUNNING');
 
+-- with_waiting_blocks: those of these batches in which blocks wait to be claimed.
+SELECT DISTINCT batch FROM blocks
+WHERE job_id = %(job_id)s AND batch = ANY(%(batches)s) AND state = 'PENDING' ORDER BY batch;
+
 -- lease_stage: the lease of a stage of a job, where it is free, has run out, or is ours.
 INSERT INTO stage_leases (job_id, stage, token, holder, lease_until)
 VALUES (%(job_id)s, %(stage)s, new_token(), actor(), now() + make_interval(secs => %(lease_seconds)s))
