@@ -113,9 +113,12 @@ class AskOperator(TriggerDagRunOperator):
         from tradu.ledger import jobs
         from tradu.ledger.connection import get_ledger
 
-        job = jobs.find(UUID(self.job_id), get_ledger("task"))
+        ledger = get_ledger("task")
+        job = jobs.find(UUID(self.job_id), ledger)
         if job.stopped_by is None:
             raise AirflowSkipException("no gate has stopped this job")
+        ((answered,),) = ledger.tuples("count_decisions", job_id=job.job_id, gate=job.stopped_by)
         self.conf = {"job_id": self.job_id, "gate": job.stopped_by, "found": job.reason or ""}
-        self.trigger_run_id = f"{job.stopped_by}__{context['run_id']}"
+        # tried again it asks nothing anew; stopped again after an answer it does
+        self.trigger_run_id = f"{job.stopped_by}__{context['run_id']}{f'__{answered}' if answered else ''}"
         super().execute(context)

@@ -57,6 +57,7 @@ def test_a_person_accepts_in_airflow_and_the_job_goes_on(stack: Stack) -> None:
     with stack.line.ledger.transaction() as tx:
         decided = tx.connection.execute("SELECT gate, decision FROM decisions WHERE job_id = %s", (job_id,)).fetchall()
     assert decided == [("blocks", "accept")]
+    assert f"decided__{asked}" in stack.runs(), "tried again, the task finds the run that it has started"
 
 
 def test_a_job_that_is_dropped_on_the_command_line_is_not_taken_up_by_a_late_answer(stack: Stack) -> None:
@@ -69,6 +70,16 @@ def test_a_job_that_is_dropped_on_the_command_line_is_not_taken_up_by_a_late_ans
     assert go_on.state == "skipped"
     assert set(stack.runs()) == runs
     assert stack.job("dropped").state == "ERROR"
+
+
+def test_a_job_that_stops_again_after_an_answer_is_asked_about_again(stack: Stack) -> None:
+    job_id, asked = _stopped(stack, "again")
+    assert stack.tradu("decide", job_id, "drop").returncode == 0
+    clear = {"dry_run": False, "dag_run_id": asked.removeprefix("blocks__"), "task_ids": ["gate_blocks"]}
+    stack.api.call("POST", f"/dags/{DAG}/clearTaskInstances", json=clear | {"include_downstream": True})
+    second = f"{asked}__1"
+    until("the second question", lambda: second in stack.runs(DECIDE))
+    assert stack.job("again").stopped_by == "blocks"
 
 
 def test_a_quarantined_block_is_shown_tried_again_and_released(stack: Stack, tmp_path: Path) -> None:

@@ -877,6 +877,9 @@ INSERT INTO decisions (job_id, gate, decision, decided_by, question) VALUES (%(j
 -- answer: what was decided on a question.
 SELECT decision FROM decisions WHERE job_id = %(job_id)s AND question = %(question)s ORDER BY at DESC LIMIT 1;
 
+-- count_decisions: how often people have decided about what a gate found in a job.
+SELECT count(*) FROM decisions WHERE job_id = %(job_id)s AND gate = %(gate)s;
+
 -- settle_stop: the job waits for no decision any more; where it was dropped, until somebody asks for it.
 UPDATE jobs SET stopped_by = NULL, dropped_at = CASE WHEN %(dropped)s THEN now() END WHERE job_id = %(job_id)s RETURNING job_id;
 
