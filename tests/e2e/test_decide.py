@@ -75,7 +75,12 @@ def test_a_job_that_is_dropped_on_the_command_line_is_not_taken_up_by_a_late_ans
 def test_a_job_that_stops_again_after_an_answer_is_asked_about_again(stack: Stack) -> None:
     job_id, asked = _stopped(stack, "again")
     assert stack.tradu("decide", job_id, "drop").returncode == 0
-    clear = {"dry_run": False, "dag_run_id": asked.removeprefix("blocks__"), "task_ids": ["gate_blocks"]}
+    clear = {
+        "dry_run": False,
+        "only_failed": False,
+        "dag_run_id": asked.removeprefix("blocks__"),
+        "task_ids": ["gate_blocks"],
+    }
     stack.api.call("POST", f"/dags/{DAG}/clearTaskInstances", json=clear | {"include_downstream": True})
     second = f"{asked}__1"
     until("the second question", lambda: second in stack.runs(DECIDE))
