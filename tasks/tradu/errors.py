@@ -46,6 +46,10 @@ class StaleLeaseError(TransientError):
     """This process was away for longer than its lease, and another one has taken its work over: let it go on."""
 
 
+class UnwantedError(TransientError):
+    """Nobody waits for this work any more: its job was cancelled, or others have taken it over."""
+
+
 class DamagedError(DataError):
     """An object of the store is not as it was written: `tradu verify JOB` says which, and `--redo` makes it again."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tradu.errors import ModelError, ResourceError
+from tradu.errors import ModelError, ResourceError, UnwantedError
 from tradu.inference import engines, weights
 from tradu.inference.batch_sizes import BatchSizes
 from tradu.inference.model import Engine, Model, Route
@@ -250,7 +250,7 @@ def memory_of(model: Model) -> dict[str, float]:
 def _load(model: Model) -> Engine:
     try:
         return engines.load(model)
-    except (ModelError, ResourceError):
+    except (ModelError, ResourceError, UnwantedError):
         raise
     except MemoryError as error:
         raise ResourceError(f"{model.name}: not enough memory to load it ({model.memory_mb} MB)") from error

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-from tradu.errors import ModelError, RequestError, ResourceError
+from tradu.errors import ModelError, RequestError, ResourceError, UnwantedError
 from tradu.inference import clauses, codes, deadline
 from tradu.inference.made import Likelihood, Made, joined, together
 from tradu.inference.model import Engine, Model, Route
@@ -123,6 +123,7 @@ def translate(
         ModelError: no route translated any of the texts.
         RequestError: there are no routes.
         ResourceError: an engine ran out of memory.
+        UnwantedError: nobody wants it any more.
     """
     if not routes:
         raise RequestError("nothing can be translated without a route")
@@ -139,6 +140,7 @@ def translate(
                     best[text] = _higher(best[text], outcome)
                 else:
                     best[text] = _better(best.get(text), outcome)
+    deadline.check()
     if texts and not any(outcome.models for outcome in best.values()):
         raise ModelError(next(iter(best.values())).reasons[0])
     return [best[text] for text in texts]
@@ -201,13 +203,15 @@ def _attempts(variants: dict[str, _Variant], route: Route, engines: EnginePool) 
     started = time.perf_counter()
     flat = list(dict.fromkeys(part for variant in variants.values() for part in variant.parts))
     made = {part: _Attempt(Made(part)) for part in flat}
-    for leg, model in enumerate(route):
-        alive = [part for part in flat if not made[part].failure]
-        results = _leg([made[part].text for part in alive], model, engines)
-        for part, result in zip(alive, results, strict=True):
-            made[part] = _after(made[part], result) if leg else result
-    if flat:
-        engines.spend(route, flat, time.perf_counter() - started)
+    try:
+        for leg, model in enumerate(route):
+            alive = [part for part in flat if not made[part].failure]
+            results = _leg([made[part].text for part in alive], model, engines)
+            for part, result in zip(alive, results, strict=True):
+                made[part] = _after(made[part], result) if leg else result
+    finally:
+        if flat:
+            engines.spend(route, flat, time.perf_counter() - started)
     return {text: _joined([made[p] for p in variant.parts], variant) for text, variant in variants.items()}
 
 
@@ -233,11 +237,13 @@ def _leg(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
 
     Raises:
         ResourceError: a single text is too large for the memory.
+        UnwantedError: nobody wants it any more.
     """
     made: list[_Attempt] = []
     failed = 0
     groups = engines.sizes.cut(texts, model)[::-1]
     while groups:
+        deadline.check()
         group = groups.pop()
         if not deadline.left():
             made += [_Attempt(Made(text), _LATE) for text in group]
@@ -271,11 +277,12 @@ def _run(texts: Sequence[str], model: Model, engines: EnginePool) -> list[_Attem
     Raises:
         ModelError: it failed, in whatever way; it is closed, and loaded anew for the next call.
         ResourceError: not enough memory.
+        UnwantedError: nobody wants it any more.
     """
     try:
         with engines.using(model) as engine:
             results = _results(engine, texts)
-    except ResourceError:
+    except (ResourceError, UnwantedError):
         raise
     except MemoryError as error:
         engines.discard(model)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import psutil
 import pytest
 
 from fixtures import child
-from tradu.errors import ModelError, ResourceError
+from tradu.errors import ModelError, ResourceError, UnwantedError
 from tradu.inference import deadline
 from tradu.inference.engines._child import Build, Child
 from tradu.inference.made import Likelihood
@@ -78,6 +79,18 @@ def test_one_that_hangs_is_ended(longest: float, left: float) -> None:
         runs.run(["hang"])
     assert pid is not None
     assert not psutil.pid_exists(pid)
+    runs.close()
+
+
+def test_one_that_nobody_waits_for_any_more_is_ended() -> None:
+    runs, unwanted = Child(MODEL, child.build), threading.Event()
+    pid = runs.pid
+    assert pid is not None
+    threading.Timer(0.2, unwanted.set).start()
+    with deadline.within(600, unwanted), pytest.raises(UnwantedError):
+        runs.run(["hang"])
+    assert not psutil.pid_exists(pid)
+    assert runs.run(["a"])[0].text == f"a {runs.pid}"
     runs.close()
 
 

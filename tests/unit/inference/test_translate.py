@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tradu.errors import ModelError, RequestError, ResourceError
+from tradu.errors import ModelError, RequestError, ResourceError, UnwantedError
 from tradu.inference import deadline
 from tradu.inference import engines as engine_registry
 from tradu.inference.made import Made
@@ -277,6 +278,29 @@ def test_when_the_time_is_over_what_is_done_stays_and_no_model_is_blamed_for_the
     with deadline.within(0), pytest.raises(ModelError, match="no time left"):
         translate(["a"], [(model,)], good, bench.pool)
     assert bench.pool.noted() == {}
+
+
+def test_what_nobody_wants_any_more_is_given_up_and_no_model_blamed(bench: Bench) -> None:
+    unwanted = threading.Event()
+
+    def stopped(text: str) -> str:
+        unwanted.set()
+        raise ModelError("it broke")
+
+    model, other = bench.model("stopped", stopped), bench.model("other", str.upper)
+    with deadline.within(600, unwanted), pytest.raises(UnwantedError):
+        translate(["a", "b"], [(model,), (other,)], good, bench.pool)
+    assert bench.engines["stopped"].calls == [["a", "b"]], "it was not halved"
+    assert bench.engines["other"].calls == []
+    assert bench.pool.noted() == {}
+    assert [each.models for each in bench.pool.spent()] == ["stopped@1"], "it has cost something all the same"
+
+
+def test_what_nobody_wants_any_more_is_no_translation(bench: Bench) -> None:
+    unwanted = threading.Event()
+    model = bench.model("late", lambda text: unwanted.set() or text.upper())  # type: ignore[func-returns-value]
+    with deadline.within(600, unwanted), pytest.raises(UnwantedError):
+        translate(["a"], [(model,)], good, bench.pool)
 
 
 def test_without_time_to_climb_the_lower_tier_stands_in(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

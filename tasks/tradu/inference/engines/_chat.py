@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -88,6 +89,9 @@ class Chat:
 
         What all requests share ends them all: a wrong key, an unknown model, a server that answers nothing any more, or
         the end of the time that there is (`tradu.inference.deadline`).
+
+        Raises:
+            UnwantedError: nobody wants the answers any more. What was asked already is not waited for.
         """
         ended: list[Answer] = []
         last = time.monotonic() + deadline.left()
@@ -110,7 +114,11 @@ class Chat:
                     ended.append(error)
                 return error
 
-        return list(self._pool.map(one, bodies))
+        asked = [self._pool.submit(copy_context().run, one, body) for body in bodies]
+        while wait(asked, deadline.LOOK_AGAIN_SECONDS).not_done:
+            deadline.check()
+        deadline.check()
+        return [each.result() for each in asked]
 
     def close(self) -> None:
         """End the connections. May be called twice."""
@@ -122,7 +130,7 @@ class Chat:
 
         Raises:
             ModelError: the server refuses this request.
-            TransientError: it was not answered in time.
+            TransientError: it was not answered in time, or nobody wants the answer any more.
         """
         begun, delay = time.monotonic(), FIRST_DELAY_SECONDS
         while True:
@@ -146,7 +154,7 @@ class Chat:
     def _wait(self, seconds: float, begun: float, end: float, why: str) -> None:
         if time.monotonic() + seconds >= end:
             raise TransientError(f"{why}; not answered in {end - begun:.3g} s")
-        time.sleep(seconds)
+        deadline.sleep(seconds)
 
     def _answer(self, response: httpx.Response) -> dict[str, Any]:
         try:

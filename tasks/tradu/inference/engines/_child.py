@@ -11,12 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any, cast
 
-from tradu.errors import ModelError, ResourceError
+from tradu.errors import ModelError, ResourceError, UnwantedError
 from tradu.inference import deadline
 from tradu.inference.engines._neural import Runs
 from tradu.inference.made import Likelihood, Made
@@ -55,6 +56,7 @@ class Child:
         Raises:
             ModelError: the engine failed, hung or died.
             ResourceError: it ran out of memory; it is started anew for the next call.
+            UnwantedError: nobody wants it any more; the same.
         """
         return cast("list[Made]", self._call("run", list(texts)))
 
@@ -93,14 +95,18 @@ class Child:
         Raises:
             ModelError: see `run`.
             ResourceError: see `run`.
+            UnwantedError: see `run`.
         """
         name, seconds = self._model.name, min(self._longest_seconds, deadline.left())
         try:
             self._pipe.send(request)
-            if not self._pipe.poll(seconds):
+            if not self._answers(seconds):
                 self.close()
                 raise ModelError(f"{name}: no answer in {seconds:.3g} s; its process was ended")
             failure, value = self._pipe.recv()
+        except UnwantedError:
+            self.close()
+            raise
         except (EOFError, OSError):
             code = self._process.wait() if self._process else 0
             self.close()
@@ -112,6 +118,19 @@ class Child:
         if failure:
             raise ModelError(f"{name}: {value}")
         return value
+
+    def _answers(self, seconds: float) -> bool:
+        """Whether the child has answered within the time.
+
+        Raises:
+            UnwantedError: nobody wants the answer any more.
+        """
+        end = time.monotonic() + seconds
+        while not self._pipe.poll(max(0.0, min(end - time.monotonic(), deadline.LOOK_AGAIN_SECONDS))):
+            deadline.check()
+            if time.monotonic() >= end:
+                return False
+        return True
 
 
 def _serve(pipe: Connection[Any, Any]) -> None:

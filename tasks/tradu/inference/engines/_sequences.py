@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
-from tradu.inference import clauses
+from tradu.inference import clauses, deadline
 from tradu.inference.engines._neural import space_of
 from tradu.inference.made import Likelihood, Made, joined, likelihood_of
 
@@ -50,13 +50,18 @@ class Batched:
         self.shareable = model.shareable
 
     def run(self, texts: Sequence[str]) -> list[Made]:
-        """Translate each piece, what has too many tokens for the model in smaller ones."""
+        """Translate each piece, what has too many tokens for the model in smaller ones.
+
+        Raises:
+            UnwantedError: nobody wants it any more.
+        """
         distinct = list(dict.fromkeys(texts))
         cut = clauses.fitting(distinct, lambda some: list(map(len, self._model.rows(some))), LONGEST_TOKENS)
         cores = list(dict.fromkeys(piece.strip() for pieces in cut for piece in pieces if piece.strip()))
         rows = self._model.rows(cores)
         made: dict[str, Made] = {"": Made("")}
         for batch in self._batches([len(row) for row in rows]):
+            deadline.check()
             limit = TIMES_TOKENS * max(len(rows[i]) for i in batch) + MORE_TOKENS
             for i, (text, said) in zip(batch, self._model.translate([rows[i] for i in batch], limit), strict=True):
                 made[cores[i]] = Made(text, likelihood=likelihood_of(said))
