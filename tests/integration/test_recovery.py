@@ -8,16 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from fixtures.line import Line
 from tradu.cli.main import app
-from tradu.cluster import batch
-from tradu.errors import ErrorClass, SystemicError
+from tradu.cluster import batch, segments
+from tradu.errors import ErrorClass, ModelError, SystemicError
+from tradu.inference import pool
+from tradu.inference.pool import EnginePool
 from tradu.ledger import rewind
 from tradu.store import Store
 
@@ -183,6 +187,35 @@ def test_a_store_that_goes_away_costs_no_block_its_budget(the_line: Line, job: s
     assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("PENDING", 0)}
     hidden.rename(store)
     assert batch.run_batch(job, 0).accepted == 6
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("away", [False, True])
+def test_blocks_that_somebody_has_locked_hold_no_worker(
+    the_line: Line, job: str, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """Neither when it hands them back for a failure of its own, nor for one of the system."""
+    monkeypatch.setattr(batch, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(segments, "_engines", EnginePool())
+    store = Path(the_line.store.root)
+    with psycopg.connect(the_line.ledger.dsn) as idle:
+
+        class Engine:
+            def translate(self, texts: Sequence[str]) -> list[str]:
+                idle.execute("SELECT 1 FROM blocks WHERE state = 'CLAIMED' FOR UPDATE")
+                if not away:
+                    raise ModelError("it broke")
+                store.rename(store.with_name("away"))
+                return [f"O porto {text}" for text in texts]
+
+            def close(self) -> None:
+                pass
+
+        monkeypatch.setattr(pool, "_load", lambda _model: Engine())
+        with pytest.raises(SystemicError):
+            batch.run_batch(job, 0)
+        assert {(b.state, b.attempt) for b in the_line.blocks(job)} == {("CLAIMED", 1)}, "the leases run out"
+        idle.rollback()
 
 
 def test_a_lost_object_is_a_fault_of_the_data(the_line: Line, job: str) -> None:

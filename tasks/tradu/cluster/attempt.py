@@ -74,6 +74,7 @@ def attempt(
         RequestError: no installed model leads from the source to the target language.
         CircuitOpenError: the circuits of all models that do are open.
         ModelError: no model could translate any of it.
+        UnwantedError: none of it is held any more.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
     engines().spent()  # what an attempt took that could not be written is nobody's, and least of all this job's

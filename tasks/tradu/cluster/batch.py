@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from tradu.cluster.attempt import Attempt, add_spending, attempt, circuit_limits
 from tradu.cluster.heartbeat import Heartbeat, Held
 from tradu.cluster.report import Report
 from tradu.cluster.segments import engines, plan_of
-from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, TraduError
+from tradu.errors import ErrorClass, RequestError, StoreError, SystemicError, TraduError, UnwantedError
 from tradu.inference import deadline
 from tradu.inference.model import Route
 from tradu.ledger import buckets, circuits, rewind
@@ -35,6 +36,8 @@ PATIENCE_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 0.5
 BACKOFF_SECONDS = 0.5
 MOST_BACKOFF_SECONDS = 10.0
+LOCK_SECONDS = 5
+"""So long a worker waits for rows that others have locked when it hands blocks back; their leases end by themselves."""
 PATIENT_TRIALS = 8
 """So often a circuit is tried in vain before its trials cost blocks their budget: what breaks every model must end."""
 _SYSTEMIC = (SystemicError, OSError, psycopg.OperationalError)
@@ -207,7 +210,7 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
         by_profile.setdefault(claim.profile or task.profile, []).append(claim)
     try:
         held = Held(str(job), task.batch, [c.token for c in found.claims], until)
-        with _kept_alive(held), deadline.within(settings.batch_seconds):
+        with _kept_alive(held) as unwanted, deadline.within(settings.batch_seconds, unwanted):
             made = [
                 _try(ledger, job, replace(task, profile=profile), claims, found, settings)
                 for profile, claims in by_profile.items()
@@ -226,12 +229,17 @@ def _try_all(ledger: Ledger, job: UUID, task: Batch, found: _Found, settings: Se
 
 
 def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], found: _Found, settings: Settings) -> Attempt:
-    """One attempt; a failed one hands its blocks back, one that ran out of time those that it had none for."""
+    """One attempt; a failed one hands its blocks back, one that ran out of time those that it had none for. One that
+    nobody wants any more holds nothing that could go back, and is nobody's failure."""
     try:
         made = attempt(ledger, job, task, claims, found.shut, found.in_effect, settings, alone=found.alone)
         if made.late:
             reason = f"{deadline.OVER}: a batch is held for {settings.batch_seconds:g} s at most"
             _hand_back(ledger, job, task, made.late, ErrorClass.TRANSIENT, reason, settings)
+    except UnwantedError as error:
+        log.info("given up: %s", error)
+        _settle(ledger, job, task, settings)
+        return Attempt(0, len(claims))
     except Exception as error:
         kind = class_of(error, Store(settings.store))
         if kind is ErrorClass.SYSTEMIC:
@@ -256,14 +264,14 @@ def class_of(error: BaseException, store: Store) -> ErrorClass:
 
 
 @contextmanager
-def _kept_alive(held: Held) -> Iterator[None]:
-    """The leases are extended while the block runs, in a worker that has a heartbeat."""
+def _kept_alive(held: Held) -> Iterator[threading.Event]:
+    """The leases are extended while the block runs, in a worker that has a heartbeat; what is set when none is left."""
     if heartbeat is None:
-        yield
+        yield threading.Event()
         return
-    heartbeat.hold(held)
+    unwanted = heartbeat.hold(held)
     try:
-        yield
+        yield unwanted
     finally:
         heartbeat.release()
 
@@ -273,11 +281,20 @@ def _release(
 ) -> None:
     """The ledger or the store is away: the blocks go back untouched, or their leases run out."""
     with suppress(SystemicError, psycopg.Error), ledger.transaction(task.request_id) as tx:
+        tx.wait_at_most(LOCK_SECONDS)
         ids, tokens = [c.block_id for c in claims], [c.token for c in claims]
         held = {"job_id": job, "block_ids": ids, "tokens": tokens}
         tx.run("release", **held, reason=_said(error), wait_seconds=MOST_BACKOFF_SECONDS)
         if isinstance(error, OSError | StoreError):
             circuits.failed(tx, circuits.STORE, _said(error), circuit_limits(settings))
+
+
+def _settle(ledger: Ledger, job: UUID, task: Batch, settings: Settings) -> None:
+    """What was spent on work that nobody wants goes on its job's account all the same."""
+    noted_health()  # of an attempt that was broken off it says nothing, and of the next one even less
+    with suppress(SystemicError, psycopg.Error), ledger.transaction(task.request_id) as tx:
+        tx.wait_at_most(LOCK_SECONDS)
+        add_spending(tx, job, engines().spent(), settings)
 
 
 def _said(error: Exception) -> str:
@@ -300,13 +317,20 @@ def _hand_back(
     reason: str,
     settings: Settings,
 ) -> None:
-    """Close a failed attempt: what no retry can mend goes to quarantine, the rest back to PENDING."""
+    """Close a failed attempt: what no retry can mend goes to quarantine, the rest back to PENDING.
+
+    Raises:
+        SystemicError: the ledger can't be reached.
+        psycopg.OperationalError: the same, or somebody else keeps the blocks locked.
+    """
     held = {"job_id": job, "block_ids": [c.block_id for c in claims]}
     tokens = [c.token for c in claims]
     with ledger.transaction(task.request_id) as tx:
+        tx.wait_at_most(LOCK_SECONDS)
         trials = note_health(tx, noted_health(), settings)
         add_spending(tx, job, engines().spent(), settings)
     with ledger.transaction(task.request_id) as tx:
+        tx.wait_at_most(LOCK_SECONDS)
         if kind is ErrorClass.DATA:
             tx.run("quarantine_held", **held, tokens=tokens, reason=reason, error_class=kind)
         elif kind is ErrorClass.MODEL and 0 < trials <= PATIENT_TRIALS:  # the fault is the model's

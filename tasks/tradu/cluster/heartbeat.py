@@ -4,6 +4,9 @@ The worker starts it and says over a pipe what it holds; the process extends tho
 It ends with the worker (the pipe closes), and it extends nothing for a worker that is stopped (SIGSTOP, a debugger) or
 has held one batch for too long: then the leases run out and another worker takes the blocks. A worker whose thread does
 not come back even then hangs: it is killed, since Dask would count on it for ever, and its keeper starts it again.
+
+The process answers with what is held no longer: where no lease of a batch is left, since its job was cancelled or
+others have taken its blocks over, nobody wants the rest of that work. Only the ledger's word counts for that.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from tradu.settings import get_settings
 
 log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 3
+RESTART_SECONDS = 1.0
 LEASES_TO_HANG = 4
 """A batch that is held for so many leases after its time was over does not come back."""
 
@@ -45,29 +49,52 @@ class Held:
     until: float
     """By the machine's monotonic clock, which both processes read."""
 
+    @property
+    def name(self) -> int:
+        """A token is given out once, so the first one names what is held as no other batch ever is."""
+        return self.tokens[0]
+
 
 class Heartbeat:
     """The worker's end of the pipe. One a process; used from any thread, one batch at a time per thread."""
 
     def __init__(self, instance: str) -> None:
         self.instance = instance
-        self._process = self._start()
         self._lock = threading.Lock()
-        self._held: dict[int, Held] = {}
+        self._held: dict[int, tuple[Held, threading.Event]] = {}
+        self._closed = False
+        self._process = self._start()
         atexit.register(self.close)
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tradu.cluster.heartbeat", self.instance]
-        return subprocess.Popen(command, stdin=subprocess.PIPE)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        threading.Thread(target=self._listen, args=(process,), name="heartbeat", daemon=True).start()
+        return process
 
-    def hold(self, held: Held) -> None:
-        """From now on, extend these leases.
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        """Pass on what a process says, as long as it lives. Where it was killed another one takes its place at once, or
+        the leases of a long batch would run out."""
+        for line in process.stdout or ():
+            for held, unwanted in list(self._held.values()):
+                if line.strip() == str(held.name).encode():
+                    unwanted.set()
+        process.wait()
+        time.sleep(RESTART_SECONDS)
+        if not self._closed:
+            with suppress(SystemicError):
+                self._say()
+
+    def hold(self, held: Held) -> threading.Event:
+        """From now on, extend these leases; what is set when none of them is held any more.
 
         Raises:
             SystemicError: the process that extends them has ended and can't be started again.
         """
-        self._held[threading.get_ident()] = held
+        unwanted = threading.Event()
+        self._held[threading.get_ident()] = held, unwanted
         self._say()
+        return unwanted
 
     def release(self) -> None:
         """Nothing is held any more by this thread."""
@@ -75,8 +102,8 @@ class Heartbeat:
         self._say()
 
     def _say(self) -> None:
-        said = json.dumps([asdict(h) for h in self._held.values()]).encode() + b"\n"
         with self._lock:
+            said = json.dumps([asdict(held) for held, _ in list(self._held.values())]).encode() + b"\n"
             try:
                 self._write(said)
             except OSError:  # it was killed: another one takes its place
@@ -96,6 +123,7 @@ class Heartbeat:
 
     def close(self) -> None:
         """End the process."""
+        self._closed = True
         if self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
@@ -119,19 +147,18 @@ def farewell(ledger: Ledger, instance: str, held: list[Held]) -> None:
         )
 
 
-def beat(ledger: Ledger, instance: str, held: list[Held], lease_seconds: float) -> None:
-    """Extend the leases held, and say that the instance is alive."""
+def beat(ledger: Ledger, instance: str, held: list[Held], lease_seconds: float) -> list[Held]:
+    """Extend the leases held, and say that the instance is alive; that of which no lease is left."""
+    unwanted = []
     with ledger.transaction() as tx:
         tx.run("see_instance", instance_id=instance, kind=instance.split("@", maxsplit=1)[0])
         for one in held:
             if one.until > time.monotonic():
-                tx.run(
-                    "extend",
-                    job_id=UUID(one.job_id),
-                    batch=one.batch,
-                    tokens=one.tokens,
-                    lease_seconds=lease_seconds,
-                )
+                batch = {"job_id": UUID(one.job_id), "batch": one.batch, "tokens": one.tokens}
+                # what is locked is not extended, and is held all the same
+                if not tx.run("extend", lease_seconds=lease_seconds, **batch) and not tx.tuples("still_held", **batch):
+                    unwanted.append(one)
+    return unwanted
 
 
 def _is_running(process: psutil.Process) -> bool:
@@ -185,7 +212,8 @@ def main(instance: str) -> None:
                 if any(time.monotonic() > one.until + LEASES_TO_HANG * settings.lease_seconds for one in held):
                     log.error("%s does not come back from a batch whose time is over: it is killed", instance)
                     parent.kill()
-                beat(ledger, instance, held, settings.lease_seconds)
+                for one in beat(ledger, instance, held, settings.lease_seconds):
+                    os.write(sys.stdout.fileno(), f"{one.name}\n".encode())
         except psutil.NoSuchProcess:
             break
         except Exception as error:  # the ledger may be away for a while; the next beat tries again

@@ -88,6 +88,10 @@ class Transaction:
         """Have the server end this transaction when nothing is asked in it for so long: others wait for its rows."""
         self.connection.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, true)", (f"{seconds}s",))
 
+    def wait_at_most(self, seconds: int) -> None:
+        """Let no statement wait longer for a lock that others hold: psycopg.errors.LockNotAvailable ends it."""
+        self.connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{seconds}s",))
+
     def run(self, name: str, /, **values: object) -> int:
         """Run a query for its effect; how many rows it touched (not known yet in a pipeline: -1)."""
         return self.send(name, **values).rowcount

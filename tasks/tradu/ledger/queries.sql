@@ -341,6 +341,10 @@ FROM (
 ) AS held
 WHERE blocks.job_id = held.job_id AND blocks.block_id = held.block_id;
 
+-- still_held: whether a worker holds any block of a batch, also such as are locked just now.
+SELECT 1 FROM blocks
+WHERE job_id = %(job_id)s AND batch = %(batch)s AND token = ANY(%(tokens)s) AND state IN ('CLAIMED', 'PROCESSING') LIMIT 1;
+
 -- see_instance: a process says that it lives.
 INSERT INTO instances (instance_id, kind) VALUES (%(instance_id)s, %(kind)s)
 ON CONFLICT (instance_id) DO UPDATE SET seen_at = now(), lost_at = NULL;
