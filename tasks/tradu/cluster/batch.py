@@ -232,6 +232,7 @@ def _try(ledger: Ledger, job: UUID, task: Batch, claims: Sequence[Claim], found:
     """One attempt; a failed one hands its blocks back, one that ran out of time those that it had none for. One that
     nobody wants any more holds nothing that could go back, and is nobody's failure."""
     try:
+        deadline.check()
         made = attempt(ledger, job, task, claims, found.shut, found.in_effect, settings, alone=found.alone)
         if made.late:
             reason = f"{deadline.OVER}: a batch is held for {settings.batch_seconds:g} s at most"
