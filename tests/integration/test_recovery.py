@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -45,6 +46,7 @@ import tradu.inference.pool
 tradu.inference.pool._load = lambda model: Engine()
 print("ready", flush=True)
 batch.run_batch(sys.argv[1], 0)
+print("done", flush=True)
 """
 
 
@@ -83,6 +85,20 @@ def wait_for(the_line: Line, job: str, state: str, seconds: float = 15) -> None:
         time.sleep(0.05)
 
 
+@contextmanager
+def frozen(worker: subprocess.Popen[str]) -> Iterator[None]:
+    """A worker stands still in the block. Its heartbeat does until that is done: nobody tells it what it has lost."""
+    (beating,) = psutil.Process(worker.pid).children()
+    beating.suspend()
+    worker.send_signal(signal.SIGSTOP)
+    yield
+    worker.send_signal(signal.SIGCONT)
+    assert worker.stdout is not None
+    assert [worker.stdout.readline().strip() for _ in range(2)] == ["ready", "done"]
+    beating.resume()
+    worker.wait(timeout=30)
+
+
 def test_a_killed_workers_blocks_are_taken_when_its_lease_runs_out(the_line: Line, job: str) -> None:
     worker = start(job, "town A", "time.sleep(60)")
     wait_for(the_line, job, "CLAIMED")
@@ -114,11 +130,9 @@ def test_a_worker_that_is_stopped_with_its_group_says_farewell(the_line: Line, j
 def test_a_frozen_workers_results_are_refused(the_line: Line, job: str) -> None:
     worker = start(job, "town A", "time.sleep(2)")
     wait_for(the_line, job, "CLAIMED")
-    worker.send_signal(signal.SIGSTOP)
-    assert batch.run_batch(job, 0).accepted == 6
-    before = {b.block_id: b.result for b in the_line.blocks(job)}
-    worker.send_signal(signal.SIGCONT)
-    worker.wait(timeout=30)
+    with frozen(worker):
+        assert batch.run_batch(job, 0).accepted == 6
+        before = {b.block_id: b.result for b in the_line.blocks(job)}
     assert {b.block_id: b.result for b in the_line.blocks(job)} == before
     traced = CliRunner().invoke(app, ["trace", str(next(iter(before))), "--json"], catch_exceptions=False)
     assert ("batch", "0", "stale_result") in {
@@ -170,10 +184,8 @@ def test_a_worker_whose_heartbeat_is_killed_starts_another(the_line: Line, job: 
 def test_a_lost_worker_never_quarantines_what_another_one_has_done(the_line: Line, job: str) -> None:
     worker = start(job, "town A", "time.sleep(2); raise __import__('tradu.errors').errors.DataError('broken')")
     wait_for(the_line, job, "CLAIMED")
-    worker.send_signal(signal.SIGSTOP)
-    assert batch.run_batch(job, 0).accepted == 6
-    worker.send_signal(signal.SIGCONT)
-    worker.wait(timeout=30)
+    with frozen(worker):
+        assert batch.run_batch(job, 0).accepted == 6
     assert {b.state for b in the_line.blocks(job)} == {"VALIDATING"}
     assert the_line.errors(job) == []
 
