@@ -127,5 +127,7 @@ def test_the_watchdog_runs_and_tells_when_a_person_is_needed(stack: Stack) -> No
 
 def test_incidents_and_ledger_are_shown(stack: Stack) -> None:
     assert stack.tradu("incidents", "--json").returncode == 0
+    shown = stack.tradu("ledger", "status")
+    assert (shown.returncode, "They agree." in shown.stderr + shown.stdout) == (0, True), shown.stderr
     status = stack.tradu("ledger", "status", "--json")
     assert (status.returncode, json.loads(status.stdout)["problem"]) == (0, None)

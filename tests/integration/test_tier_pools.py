@@ -32,7 +32,7 @@ PREMIUM = "firefox-en-pt-reranked"
 def dask_cluster() -> Iterator[str]:
     """Workers of this module alone."""
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", memory_limit=0
     ) as cluster:
         yield cluster.scheduler_address
 

@@ -24,7 +24,7 @@ ENGLISH, PORTUGUESE = "The library opens at nine.\n", "A biblioteca abre às nov
 def dask_cluster() -> Iterator[str]:
     """Workers of this module alone: they have loaded nothing."""
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", memory_limit=0
     ) as cluster:
         yield cluster.scheduler_address
 

@@ -25,7 +25,7 @@ NOBODY = "tcp://127.0.0.1:1"
 @pytest.fixture(scope="module")
 def dask() -> Iterator[Client]:
     """A scheduler without workers: what it is given waits there."""
-    cluster = LocalCluster(n_workers=0, dashboard_address=None)
+    cluster = LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0")
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
 
