@@ -61,7 +61,9 @@ class Output:
             padding=(0, 2, 0, 0),
         )
         for heading in headings:
-            table.add_column(heading.lstrip(">"), justify="right" if heading.startswith(">") else "left", overflow="fold")
+            table.add_column(
+                heading.lstrip(">"), justify="right" if heading.startswith(">") else "left", overflow="fold"
+            )
         for row in rows:
             table.add_row(*(Text(shown(value)) for value in row))
         self.stdout.print(table)
