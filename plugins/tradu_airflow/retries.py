@@ -33,7 +33,8 @@ class Patience(RetryPolicy):
 
         tried = try_number + RETRIES - max_tries
         kind = class_of(exception, Store(get_settings().store))
-        if kind is ErrorClass.DATA:
+        # an object that is missing may have been so with a store that is back by now
+        if kind is ErrorClass.DATA and not isinstance(exception, FileNotFoundError):
             return RetryDecision.fail("the fault lies in the data or the request")
         if kind is ErrorClass.SYSTEMIC or isinstance(exception, TransientError):
             seconds = min(MOST_SECONDS, FIRST_SECONDS * GROWTH ** (tried - 1))

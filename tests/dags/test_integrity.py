@@ -18,7 +18,9 @@ from airflow.sdk import RetryAction
 
 from tradu.admission import load_policy
 from tradu.errors import GateStopError, RequestError, StaleLeaseError, StoreError
+from tradu.ledger.rewind import MARK_KEY
 from tradu.settings import get_settings
+from tradu.store import Store
 from tradu_airflow.retries import RETRIES, Patience
 
 Dags = dict[str, Any]
@@ -132,6 +134,16 @@ def test_how_often_a_task_is_tried_follows_from_what_it_failed_of(
     assert tried == tries
     if tries > RETRIES:
         assert timedelta(minutes=5) < waited < timedelta(minutes=15), "minutes, not a night"
+
+
+def test_an_object_that_is_missing_is_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its store may have been away and be back by now."""
+    store = Store((tmp_path / "store").as_uri())
+    store.create()
+    store.put(MARK_KEY, b"{}")
+    monkeypatch.setenv("TRADU_STORE_URL", store.uri)
+    decisions = [Patience().evaluate(FileNotFoundError("an object"), tried, RETRIES) for tried in (1, 2, 3)]
+    assert [decision.action for decision in decisions] == [RetryAction.RETRY, RetryAction.RETRY, RetryAction.FAIL]
 
 
 @pytest.mark.parametrize(
