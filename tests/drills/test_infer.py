@@ -25,17 +25,10 @@ def test_a_service_is_killed(drilled: Stack, long_run: Undisturbed, begin: Begin
     drill.finish(f"SIGKILL to {service}", long_run)
 
 
-def test_the_airflow_scheduler_freezes(drilled: Stack, long_run: Undisturbed, begin: Begin) -> None:
-    drill = begin(drilled, "airflow-scheduler frozen", LONG)
+@pytest.mark.parametrize("service", ["airflow-scheduler", "dask-scheduler"])
+def test_a_scheduler_freezes(drilled: Stack, long_run: Undisturbed, begin: Begin, service: str) -> None:
+    drill = begin(drilled, f"{service} frozen", LONG)
     drill.reach_share()
-    os.kill(harm.pid_of(drill.layout, "airflow-scheduler"), signal.SIGSTOP)
+    os.kill(harm.pid_of(drill.layout, service), signal.SIGSTOP)
     drill.harmed()
-    drill.finish("SIGSTOP to the Airflow scheduler, for good", long_run)
-
-
-def test_the_dask_scheduler_freezes(drilled: Stack, long_run: Undisturbed, begin: Begin) -> None:
-    drill = begin(drilled, "dask-scheduler frozen", LONG)
-    drill.reach_share()
-    os.kill(harm.pid_of(drill.layout, "dask-scheduler"), signal.SIGSTOP)
-    drill.harmed()
-    drill.finish("SIGSTOP to the Dask scheduler, for good", long_run)
+    drill.finish(f"SIGSTOP to {service}, for good", long_run)
