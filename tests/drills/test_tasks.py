@@ -25,7 +25,7 @@ OF_SHARD = """
 SELECT k.block_id FROM blocks k JOIN batches b USING (job_id, batch)
 WHERE k.job_id = %(job)s AND b.shard = %(shard)s AND k.state = 'CLAIMED' AND k.lease_until > now() LIMIT 1
 """
-STEP_SECONDS, TOLD_SECONDS = 0.005, 1.0
+STEP_SECONDS, TOLD_SECONDS, COMES_SECONDS = 0.005, 1.0, 2.0
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 
@@ -46,11 +46,20 @@ def _stepped(drill: Drill, shard: int, pid: int) -> bool:
     submitted = "SELECT epoch FROM shards WHERE job_id = %(job)s AND shard = %(shard)s"
     while drill.running_task("infer", shard) and psutil.pid_exists(pid):
         os.kill(pid, signal.SIGSTOP)
-        if drill.ledger.value(submitted, job=drill.job, shard=shard):
-            time.sleep(TOLD_SECONDS)
-            if drill.ledger.rows(OF_SHARD, job=drill.job, shard=shard) and drill.running_task("infer", shard):
-                return True
+        if drill.ledger.value(submitted, job=drill.job, shard=shard) and _begun(drill, shard):
+            return True
         os.kill(pid, signal.SIGCONT)
+        time.sleep(STEP_SECONDS)
+    return False
+
+
+def _begun(drill: Drill, shard: int) -> bool:
+    """Whether workers come to a shard whose task is frozen; they may have others' batches to do first."""
+    time.sleep(TOLD_SECONDS)
+    end = time.monotonic() + COMES_SECONDS
+    while drill.running_task("infer", shard) and time.monotonic() < end:
+        if drill.ledger.rows(OF_SHARD, job=drill.job, shard=shard):
+            return True
         time.sleep(STEP_SECONDS)
     return False
 
