@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 def _stopped_submitting(drill: Drill) -> tuple[int, int] | None:
     """A shard that workers have begun while the task that submitted it still runs, and that task's process, frozen."""
-    for (shard,) in drill.ledger.rows("SELECT shard FROM shards WHERE job_id = %(job)s ORDER BY shard", job=drill.job):
+    for shard, _ in drill.ledger.rows(EPOCHS, job=drill.job):
         running = drill.running_task("infer", shard)
         if running and _stepped(drill, shard, running[2]):
             return shard, running[2]
@@ -43,10 +43,9 @@ def _stepped(drill: Drill, shard: int, pid: int) -> bool:
 
     What it has told Airflow before is known there after a while. False: it got away.
     """
-    submitted = "SELECT epoch FROM shards WHERE job_id = %(job)s AND shard = %(shard)s"
     while drill.running_task("infer", shard) and psutil.pid_exists(pid):
         os.kill(pid, signal.SIGSTOP)
-        if drill.ledger.value(submitted, job=drill.job, shard=shard) and _begun(drill, shard):
+        if dict(drill.ledger.rows(EPOCHS, job=drill.job))[shard] and _begun(drill, shard):
             return True
         os.kill(pid, signal.SIGCONT)
         time.sleep(STEP_SECONDS)
